@@ -1,0 +1,61 @@
+/** Price ticks: patch `[data-k="<ticker>:yes_bid"]` text nodes, all of one moment inside one animation frame. */
+
+import { serverNow } from "./clock.js";
+
+/** @typedef {import("./live.js").Frame} Frame */
+
+const STALE = 5_000;
+/** @type {Map<string, string>} */
+const waiting = new Map();
+/** @type {Map<string, number>} */
+const flashed = new Map();
+let newest = Number(document.body.dataset.quotesAsOf) || 0;
+let planned = false;
+
+/** `0.5450` becomes `54.5¢`: the digits are moved, nothing is computed. @param {unknown} dollars @returns {string} */
+export function cents(dollars) {
+  const match = /^(\d)\.(\d{2})(\d*)$/.exec(String(dollars ?? ""));
+  if (!match) return "–";
+  const [, whole = "", two = "", rest = ""] = match;
+  const units = (whole + two).replace(/^0+(?=\d)/, "");
+  return `${units}.${rest.replace(/0+$/, "") || "0"}¢`;
+}
+
+/** @param {Frame} frame */
+export function receiveTick(frame) {
+  if (frame.k !== "tick" || !frame.d) return;
+  for (const [field, value] of Object.entries(frame.d)) waiting.set(`${frame.t.replace(/^market:/, "")}:${field}`, cents(value));
+  newest = Math.max(newest, frame.ts);
+  if (!planned) requestAnimationFrame(paint);
+  planned = true;
+}
+
+function paint() {
+  planned = false;
+  for (const [key, text] of waiting) {
+    for (const cell of document.querySelectorAll(`[data-k="${CSS.escape(key)}"]`)) change(cell, key, text);
+  }
+  waiting.clear();
+}
+
+/** A cell that changed is tinted once, at most once a second. @param {Element} cell @param {string} key @param {string} text */
+function change(cell, key, text) {
+  if (cell.textContent === text) return;
+  cell.textContent = text;
+  if (performance.now() - (flashed.get(key) ?? -1000) < 1000) return;
+  flashed.set(key, performance.now());
+  cell.classList.remove("flash");
+  requestAnimationFrame(() => cell.classList.add("flash"));
+}
+
+/** The age of the newest price, in the footer; old prices are underlined and named stale. */
+export function watchAge() {
+  const place = document.querySelector("[data-age]");
+  setInterval(() => {
+    const age = newest ? serverNow() - newest : null;
+    if (place) place.textContent = age === null ? "–" : `${(Math.max(0, age) / 1000).toFixed(1)} s`;
+    for (const panel of document.querySelectorAll("[data-prices]")) {
+      panel.classList.toggle("stale", age !== null && age > STALE);
+    }
+  }, 500);
+}

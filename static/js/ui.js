@@ -1,0 +1,86 @@
+/** Small behaviours of the frame: menus, theme, the bar of new rows, dialogs that return the focus. */
+
+import { toast } from "./say.js";
+
+/** Close open summaries of the frame. @returns {boolean} whether one was open */
+export function closeMenus() {
+  const open = document.querySelectorAll("details.chip[open]");
+  for (const menu of open) {
+    if (menu.contains(document.activeElement)) menu.querySelector("summary")?.focus();
+    menu.removeAttribute("open");
+  }
+  return open.length > 0;
+}
+
+function closeMenusOutside() {
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.chip[open]")) {
+      if (event.target instanceof Node && !menu.contains(event.target)) menu.removeAttribute("open");
+    }
+  });
+}
+
+/** The theme changes at once; the form's POST keeps it for the next page and the next machine. */
+function themeSwitch() {
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement) || !form.matches("[data-theme-form]")) return;
+    event.preventDefault();
+    const button = event.submitter;
+    const theme = button instanceof HTMLButtonElement ? button.value : "system";
+    document.documentElement.dataset.theme = theme;
+    for (const option of form.querySelectorAll("button[name=theme]")) {
+      option.setAttribute("aria-pressed", String(option === button));
+    }
+    const body = new FormData(form);
+    body.set("theme", theme);
+    fetch(form.action, { method: "POST", body, redirect: "manual" }).catch(() =>
+      toast("The theme could not be kept: no answer from the server", "care"),
+    );
+  });
+  document.addEventListener("click", (event) => {
+    const next = event.target instanceof Element ? event.target.closest("[data-theme-next]") : null;
+    if (next) chooseNextTheme();
+  });
+}
+
+function chooseNextTheme() {
+  const options = /** @type {HTMLButtonElement[]} */ ([...document.querySelectorAll("[data-theme-form] button[name=theme]")]);
+  const at = options.findIndex((option) => option.getAttribute("aria-pressed") === "true");
+  const next = options[(at + 1) % options.length];
+  if (!next) return;
+  next.form?.requestSubmit(next);
+  toast(`Theme: ${next.value}`, "", 1500);
+}
+
+/** A toast that the server asks for in its answer: `HX-Trigger: {"say": {"text": …, "tone": …}}`. */
+function serverToasts() {
+  document.addEventListener("say", (event) => {
+    if (!(event instanceof CustomEvent)) return;
+    toast(String(event.detail.text ?? ""), event.detail.tone ?? "");
+  });
+}
+
+/** `data-opens="id"` shows that dialog, `data-closes` in it goes back; <dialog> itself returns the focus. */
+function dialogs() {
+  document.addEventListener("click", (event) => {
+    if (!(event.target instanceof Element)) return;
+    const opener = event.target.closest("[data-opens]");
+    const dialog = opener && document.getElementById(opener.getAttribute("data-opens") ?? "");
+    if (dialog instanceof HTMLDialogElement) {
+      event.preventDefault();
+      dialog.showModal();
+    }
+    if (event.target.closest("[data-closes]")) {
+      event.preventDefault();
+      event.target.closest("dialog")?.close();
+    }
+  });
+}
+
+export function startFrame() {
+  closeMenusOutside();
+  themeSwitch();
+  serverToasts();
+  dialogs();
+}
