@@ -1,0 +1,7 @@
+"""Approvals: decides."""
+
+from django.apps import AppConfig
+
+
+class ApprovalsConfig(AppConfig):
+    name = "approvals"

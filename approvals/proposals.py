@@ -1,0 +1,216 @@
+"""Putting an idea before a person: submit, withdraw, expire, void."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from approvals.domain.lifecycle import ProposalState, require_move, terms_hash
+from approvals.domain.policy import Origin, Policy, decide
+from approvals.models import Proposal, ProposalEvent
+from approvals.signals import proposal_approved
+from kalshi_site import audit, live
+from kalshi_site.identity import new_id
+from kalshi_site.versioning import StaleVersion, compare_and_set
+from portfolio import risk
+from portfolio.domain.limits import RiskReport
+from trading.domain.markets import MarketFacts
+from trading.domain.orders import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a proposer hands in. `idea_key` makes a repeated hand-in (a redelivered task) find the first row."""
+
+    venue: str
+    terms: Terms
+    origin: Origin
+    proposer: str
+    time_to_decide: timedelta
+    strategy: str = ""
+    reduce_only: bool = False
+    rules_text: str = ""
+    forecast: dict[str, Any] = field(default_factory=dict)
+    seen_versions: dict[str, Any] = field(default_factory=dict)
+    idea_key: str | None = None
+    note: str = ""
+
+
+def submit(draft: Draft) -> Proposal:
+    """Judge the draft and store it: denied by our rules, pending a person, or approved (a person's own exit).
+
+    The deadline is the earlier of now + `time_to_decide` and the market's close. Raises UnknownMarket, UnknownFee.
+    """
+    try:
+        with transaction.atomic():
+            return _submit(draft)
+    except IntegrityError:
+        first = Proposal.objects.filter(idea_key=draft.idea_key).first() if draft.idea_key else None
+        if first is None:
+            raise
+        return first
+
+
+def _submit(draft: Draft) -> Proposal:
+    risk.trading_state(draft.venue, lock=True)
+    market = risk.facts_of(draft.terms.ticker)
+    report = risk.check_order(
+        venue=draft.venue,
+        terms=draft.terms,
+        market=market,
+        reduce_only=draft.reduce_only,
+        manual_exit=draft.origin is Origin.CLOSE,
+    )
+    policy = decide(report, draft.origin)
+    proposal = Proposal.objects.create(**_row(draft, market, report, policy))
+    if policy is Policy.AUTO:
+        risk.reserve(
+            venue=draft.venue,
+            key=proposal.public_id,
+            terms=draft.terms,
+            event_ticker=market.event_ticker,
+            report=report,
+        )
+    reason = "; ".join(check.text for check in report.blocks) or draft.note
+    remember(proposal, before="", actor=draft.proposer, reason=reason, person=draft.origin is not Origin.AGENT)
+    if policy is Policy.AUTO:
+        announce_approval(proposal)
+    return proposal
+
+
+def _row(draft: Draft, market: MarketFacts, report: RiskReport, policy: Policy) -> dict[str, Any]:
+    now = timezone.now()
+    state = {
+        Policy.DENY: ProposalState.DENIED,
+        Policy.ASK: ProposalState.PENDING,
+        Policy.AUTO: ProposalState.APPROVED,
+    }[policy]
+    decided = policy is not Policy.ASK
+    book, terms = market.book, draft.terms
+    return {
+        "public_id": new_id("prop"),
+        "venue": draft.venue,
+        "state": state.value,
+        "origin": draft.origin.value,
+        "ticker": terms.ticker,
+        "event_ticker": market.event_ticker,
+        "series_ticker": market.series_ticker,
+        "title": market.title,
+        "rules_text": draft.rules_text,
+        "close_at": market.close_at,
+        "action": terms.action.value,
+        "side": terms.side.value,
+        "quantity": terms.quantity,
+        "limit_price": terms.limit_price,
+        "reduce_only": draft.reduce_only,
+        "terms_hash": terms_hash(terms, reduce_only=draft.reduce_only, venue=draft.venue),
+        "proposer": draft.proposer,
+        "strategy": draft.strategy,
+        "idea_key": draft.idea_key,
+        "quote": {
+            "yes_bid": None if book.yes_bid is None else str(book.yes_bid),
+            "yes_ask": None if book.yes_ask is None else str(book.yes_ask),
+            "yes_bid_quantity": str(book.yes_bid_quantity),
+            "yes_ask_quantity": str(book.yes_ask_quantity),
+            "as_of": None if book.as_of is None else book.as_of.isoformat(),
+        },
+        "forecast": draft.forecast,
+        "risk_report": report.as_json(),
+        "seen_versions": draft.seen_versions,
+        "risk_level": report.level.value,
+        "deadline_at": min(now + draft.time_to_decide, market.close_at),
+        "required_approvals": 0 if policy is Policy.AUTO else 1,
+        "decided_at": now if decided else None,
+        "decided_by": {Policy.DENY: "risk gateway", Policy.AUTO: draft.proposer}.get(policy, ""),
+        "decision_reason": "; ".join(check.text for check in report.blocks),
+    }
+
+
+def withdraw(*, proposal: Proposal, actor: str, reason: str, version: int | None = None) -> Proposal:
+    """The proposer takes the idea back. Raises WrongState, StaleVersion."""
+    return move(proposal, ProposalState.WITHDRAWN, actor=actor, reason=reason, version=version)
+
+
+def expire_due(*, now: datetime | None = None) -> list[Proposal]:
+    """Expire what nobody decided in time. A row that a decision wins in the same moment is left alone."""
+    expired = []
+    for proposal in Proposal.objects.due(now or timezone.now()):
+        try:
+            expired.append(
+                move(proposal, ProposalState.EXPIRED, actor="deadline", reason="nobody decided in time")
+            )
+        except StaleVersion:
+            continue  # somebody decided first: the database ordered the race
+    return expired
+
+
+def void(*, proposal: Proposal, reason: str, actor: str = "execution") -> Proposal:
+    """An approved proposal will not be sent after all. Releases its reservation. Raises WrongState, StaleVersion."""
+    with transaction.atomic():
+        fresh = move(proposal, ProposalState.VOIDED, actor=actor, reason=reason)
+        risk.release(key=fresh.public_id)
+        return fresh
+
+
+@transaction.atomic
+def move(
+    proposal: Proposal,
+    state: ProposalState,
+    *,
+    actor: str,
+    reason: str = "",
+    version: int | None = None,
+    person: bool = False,
+    guard: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Proposal:
+    """Change a proposal's state, with history, audit and announcement. The only place that writes `state`.
+
+    Raises WrongState when the table forbids the move, StaleVersion when somebody else moved it first.
+    """
+    require_move(ProposalState(proposal.state), state)
+    decision = {"decided_at": timezone.now(), "decided_by": actor, "decision_reason": reason}
+    if state in (ProposalState.CLAIMED, ProposalState.VOIDED):
+        decision = {}
+    fresh = compare_and_set(
+        proposal,
+        version=version,
+        guard={"state": proposal.state, **(guard or {})},
+        state=state.value,
+        **{**decision, **changes},
+    )
+    remember(fresh, before=proposal.state, actor=actor, reason=reason, person=person)
+    return fresh
+
+
+def remember(proposal: Proposal, *, before: str, actor: str, reason: str, person: bool = False) -> None:
+    """Write the history row, the audit row and the numbered announcement of a move."""
+    ProposalEvent.objects.create(
+        proposal=proposal,
+        version=proposal.version,
+        from_state=before,
+        to_state=proposal.state,
+        actor=actor,
+        reason=reason,
+    )
+    audit.record(
+        actor=actor,
+        actor_kind="person" if person else "agent" if not before else "system",
+        verb=f"proposal.{proposal.state}",
+        object_type="proposal",
+        object_id=proposal.public_id,
+        reason=reason,
+        version=proposal.version,
+    )
+    live.changed("proposals", key=proposal.public_id, version=proposal.version, kind=proposal.state)
+
+
+def announce_approval(proposal: Proposal) -> None:
+    """Wake execution once the approval is committed."""
+    transaction.on_commit(
+        lambda: proposal_approved.send_robust(sender=Proposal, proposal_id=proposal.public_id)
+    )

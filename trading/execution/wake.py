@@ -1,0 +1,53 @@
+"""A nudge to the execution process, so that it looks at the database now and not at its next second.
+
+The nudge carries nothing. Lost, it costs at most one scan interval.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import redis
+from django.conf import settings
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "execution.wake"
+
+
+def wake() -> bool:
+    """Nudge execution. False when Redis is out of reach: the scan repairs that."""
+    try:
+        with redis.Redis.from_url(
+            settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5
+        ) as client:
+            client.publish(CHANNEL, "1")
+    except (redis.RedisError, OSError) as error:
+        log.warning("execution.wake.failed", extra={"error": repr(error)})
+        return False
+    return True
+
+
+def nudges(timeout: float) -> Iterator[bool]:
+    """Yield True at a nudge and False after `timeout` seconds without one, for ever, with or without Redis."""
+    import time
+
+    while True:
+        try:
+            with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5) as client:
+                listener = client.pubsub(ignore_subscribe_messages=True)
+                listener.subscribe(CHANNEL)
+                while True:
+                    yield _drain(listener, timeout)
+        except (redis.RedisError, OSError):
+            time.sleep(timeout)
+            yield False
+
+
+def _drain(listener: redis.client.PubSub, timeout: float) -> bool:
+    """Wait for one nudge, then swallow those that came with it."""
+    message = listener.get_message(timeout=timeout)
+    while message is not None and listener.get_message(timeout=0) is not None:
+        pass
+    return message is not None
