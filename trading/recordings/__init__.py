@@ -1,0 +1,1 @@
+"""Recordings of the exchange's websocket, in and out. Plain Python."""
