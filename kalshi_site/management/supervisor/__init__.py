@@ -1,0 +1,1 @@
+"""What `manage.py up` is made of: the run-time directory, Redis, the processes and their order."""

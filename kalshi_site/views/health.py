@@ -1,0 +1,134 @@
+"""Answers for machines: alive, ready, fit to trade, and the metrics."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from ipaddress import ip_address
+
+import redis
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from django_prometheus.exports import ExportToDjangoView
+
+from portfolio.models import TradingState
+
+Check = Callable[[], str]
+"""Returns "" when all is well, else one sentence saying what is not."""
+
+
+@require_safe
+@never_cache
+@login_not_required
+def livez(request: HttpRequest) -> HttpResponse:
+    """200 while this process answers at all. Touches nothing."""
+    return JsonResponse({"status": "alive"})
+
+
+@require_safe
+@never_cache
+@login_not_required
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when pages can be served: database reachable and migrated, both Redis servers there; else 503."""
+    return _answer(READY)
+
+
+@require_safe
+@never_cache
+@login_not_required
+def tradez(request: HttpRequest) -> HttpResponse:
+    """200 when an approved order would go out now: ready, trading ACTIVE, every process of the desk up; else 503."""
+    return _answer({**READY, **TRADING})
+
+
+@require_safe
+@never_cache
+@login_not_required
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus text for loopback callers or the bearer of METRICS_TOKEN; 403 for others."""
+    if not (_holds_token(request) or _is_loopback(request)):
+        return HttpResponse("E104 loopback or METRICS_TOKEN only\n", status=403, content_type="text/plain")
+    answer: HttpResponse = ExportToDjangoView(request)
+    return answer
+
+
+def _answer(checks: dict[str, Check]) -> JsonResponse:
+    results = {name: check() for name, check in checks.items()}
+    failed = {name: reason for name, reason in results.items() if reason}
+    status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
+    body = {
+        "status": "unavailable" if failed else "ok",
+        "profile": settings.KALSHI_PROFILE,
+        "checks": {name: reason or "ok" for name, reason in results.items()},
+    }
+    return JsonResponse(body, status=status)
+
+
+def _database() -> str:
+    try:
+        pending = MigrationExecutor(connection).migration_plan(
+            MigrationExecutor(connection).loader.graph.leaf_nodes()
+        )
+    except DatabaseError as error:
+        return f"E801 the database does not answer ({type(error).__name__})"
+    return f"E803 {len(pending)} migrations are pending" if pending else ""
+
+
+def _redis(url: str) -> str:
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as client:
+            client.ping()
+    except redis.RedisError as error:
+        return f"Redis does not answer ({type(error).__name__})"
+    return ""
+
+
+def _trading_state() -> str:
+    try:
+        state = TradingState.objects.filter(venue=settings.KALSHI_PROFILE).first()
+    except DatabaseError as error:
+        return f"E801 the database does not answer ({type(error).__name__})"
+    mode = state.mode if state else TradingState.Mode.ACTIVE
+    return "" if mode == TradingState.Mode.ACTIVE else f"trading is {mode}"
+
+
+def _processes() -> str:
+    try:
+        state = json.loads((settings.VAR_DIR / "run" / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Started by another process manager, which then watches them itself.
+        return ""
+    down = sorted(name for name, child in state.get("processes", {}).items() if child.get("state") != "ready")
+    return f"not ready: {', '.join(down)}" if down else ""
+
+
+def _holds_token(request: HttpRequest) -> bool:
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(
+        given.encode(), settings.METRICS_TOKEN.encode()
+    )
+
+
+def _is_loopback(request: HttpRequest) -> bool:
+    # A reverse proxy on this host would make every caller look local.
+    if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+        return False
+    try:
+        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False
+
+
+READY: dict[str, Check] = {
+    "database": _database,
+    "redis": lambda: _redis(settings.REDIS_URL),
+    "cache": lambda: _redis(settings.REDIS_CACHE_URL),
+}
+TRADING: dict[str, Check] = {"trading": _trading_state, "processes": _processes}

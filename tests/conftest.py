@@ -1,0 +1,89 @@
+"""What every test stands on: settings of its own, a Redis of its own, no network.
+
+Settings are chosen here, before Django loads: this module is imported by each test process, and each gets its own
+state directory and Redis socket. `DATABASE_URL` is the one setting of the caller that counts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Short: a Unix socket's path has room for 107 bytes.
+STATE = Path(tempfile.mkdtemp(prefix="kops-test-"))
+REDIS_SOCKET = STATE / "redis.sock"
+_KEPT = ("DATABASE_URL", "KALSHI_RECORDINGS", "KALSHI_CAPTURES", "KALSHI_CONTRACT_DIR", "E2E_CHROMIUM")
+_OURS = ("KALSHI_", "PAPER_", "PROPOSAL_", "REDIS_", "SECRET_KEY", "METRICS_TOKEN", "ALLOWED_HOSTS", "DEBUG")
+
+
+def _own_environment() -> None:
+    for name in list(os.environ):
+        if name.startswith(_OURS) and name not in _KEPT:
+            del os.environ[name]
+    os.environ.update(
+        DJANGO_SETTINGS_MODULE="kalshi_site.settings",
+        KALSHI_ENV_FILE="",
+        KALSHI_PROCESS="test",
+        LOG_FORMAT="console",
+        LOG_LEVEL="warning",
+        REDIS_CACHE_URL=f"unix://{REDIS_SOCKET}?db=1",
+        REDIS_URL=f"unix://{REDIS_SOCKET}?db=0",
+        SECRET_KEY="only-for-the-test-suite-0123456789-0123456789-0123456789",
+        VAR_DIR=str(STATE / "var"),
+    )
+    (STATE / "var" / "run").mkdir(parents=True, mode=0o700)
+    atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+
+
+_own_environment()
+
+# Loads the settings now: pytest-django sets up what it finds configured.
+from django.conf import settings  # noqa: E402
+
+assert settings.SECRET_KEY
+
+
+def _redis_binary() -> str:
+    from kalshi_site.management.supervisor.redis_servers import find_binary
+
+    found = find_binary()
+    if found is None:
+        pytest.skip("no Redis server here: install redis, or use Linux on x86-64 where the wheel brings one")
+    return str(found)
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """A Redis server of this test process; its URL is already in the settings."""
+    command = [_redis_binary(), "--port", "0", "--unixsocket", str(REDIS_SOCKET), "--unixsocketperm", "700"]
+    command += ["--save", "", "--appendonly", "no", "--dir", str(STATE)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        while not _accepts(REDIS_SOCKET):
+            assert server.poll() is None, "the test suite's Redis ended at once"
+            time.sleep(0.01)
+        yield settings.REDIS_URL
+        server.terminate()
+
+
+@pytest.fixture
+def clean_redis(redis_server: str) -> str:
+    """The same server, emptied."""
+    import redis
+
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
