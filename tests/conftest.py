@@ -50,6 +50,8 @@ _own_environment()
 from django.conf import settings  # noqa: E402
 
 assert settings.SECRET_KEY
+# A worker of xdist inherits the environment and would load these settings before it has chosen its own.
+del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 def _redis_binary() -> str:
