@@ -50,8 +50,12 @@ _own_environment()
 from django.conf import settings  # noqa: E402
 
 assert settings.SECRET_KEY
-# A worker of xdist inherits the environment and would load these settings before it has chosen its own.
-del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart() -> None:
+    """Let the workers of xdist choose: with the name in their environment they would load our settings early."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
 def _redis_binary() -> str:
