@@ -1,0 +1,200 @@
+"""Every error code in one registry, and the base class of expected refusals.
+
+The registry makes the problem documents, `docs/reference/errors.md` and the enum of the API's schema. Exceptions
+of the domain cannot import this module; they carry a class attribute `code`, by which `kind_of` finds their entry.
+E400-E599 stay unused, so that a code is never mistaken for an HTTP status (UX.md 4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+UNEXPECTED = "E901"
+
+
+class Severity(StrEnum):
+    """`info` is the caller's to mend, `warning` the operator should see, `error` the operator must mend."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """What the reader sees (`title`), what the transport answers (`status`), what to do (`recovery`)."""
+
+    code: str
+    title: str
+    status: int
+    recovery: str
+    retryable: bool = False
+    severity: Severity = Severity.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One fault of a request: a JSON pointer to the place, a code of the registry, a sentence."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class DeskError(Exception):
+    """An expected refusal: `code`, a `detail` fit for the page, and the `numbers` behind it.
+
+    Rooms subclass it and set `code`; an instance may carry another where one class gathers several refusals.
+    `current` is the object as it stands now, for answers to a stale version; transports fill it in.
+    """
+
+    code: str = UNEXPECTED
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        code: str | None = None,
+        errors: Sequence[FieldError] = (),
+        current: Mapping[str, object] | None = None,
+        **numbers: object,
+    ) -> None:
+        if code is not None:
+            self.code = code
+        self.detail = detail or kind_of(self).title
+        self.errors = tuple(errors)
+        self.current = current
+        self.numbers = dict(numbers)
+        super().__init__(self.detail)
+
+
+class NotSignedIn(DeskError):
+    """No credentials, or a token that is unknown, expired or revoked."""
+
+    code = "E101"
+
+
+class ScopeMissing(DeskError):
+    """The token is good but was not issued for this."""
+
+    code = "E103"
+
+
+class RoleMissing(DeskError):
+    """The person's role does not allow this."""
+
+    code = "E104"
+
+
+class NotFound(DeskError):
+    """There is no such object, or not for this person."""
+
+    code = "E021"
+
+
+class UnknownTicker(DeskError):
+    """No market has this ticker."""
+
+    code = "E020"
+
+
+# code | HTTP status | severity | retry: the same request may succeed later | title | recovery
+_TABLE = """
+# Request and validation
+E001 | 400 | info | - | The request cannot be read | Send well-formed JSON in UTF-8.
+E002 | 415 | info | - | This media type is not supported | Send Content-Type: application/json.
+E003 | 405 | info | - | This method is not allowed here | Use a method from the Allow header.
+E004 | 404 | info | - | There is no such address | Compare the path with /api/docs (no trailing slash).
+E005 | 406 | info | - | This form of answer is not available | Ask for application/json.
+E010 | 422 | info | - | A field is missing | Add the field named by the pointer.
+E011 | 422 | info | - | A value cannot be read | Send the type shown in /api/docs; money and counts as strings.
+E012 | 422 | info | - | A value is out of range | Choose a value inside the range.
+E013 | 422 | info | - | A field is not known | Leave out what /api/docs does not list.
+E014 | 422 | info | - | The price is off the market's grid | Use one of the nearest allowed prices.
+E015 | 400 | info | - | The cursor is not ours | Start again without a cursor.
+E020 | 404 | info | - | No market has this ticker | Look the ticker up with GET /api/v1/markets.
+E021 | 404 | info | - | There is no such object | Compare the id with the list.
+# Identity, rights, rate
+E101 | 401 | info | - | You are not signed in | Send a valid token: Authorization: Bearer kops_...
+E102 | 401 | info | - | Sign-in failed | Check the name and the password.
+E103 | 403 | info | - | The token's scope does not cover this | Use a token with the scope in the detail.
+E104 | 403 | info | - | Your role does not allow this | Ask an administrator for a role in the detail.
+E105 | 403 | info | - | A second factor is needed | Confirm with your second factor and repeat.
+E106 | 403 | info | - | The form is too old | Reload the page and send it again.
+E107 | 403 | info | - | The proposer cannot approve | Another person has to decide this proposal.
+E108 | 429 | info | retry | Too many requests | Wait for the seconds in Retry-After.
+E110 | 410 | info | - | The sign-in link is spent or expired | Sign in by password or start the desk again.
+# State and concurrency
+E203 | 428 | info | - | A precondition is required | Send If-Match: "v<version>" with the version you saw.
+E204 | 412 | info | - | This has changed since you saw it | Look at the current state and decide again.
+E205 | 400 | info | - | An idempotency key is required | Send a fresh Idempotency-Key of 1 to 128 characters.
+E206 | 422 | info | - | The idempotency key is another request's | Use a fresh key for each new request.
+E207 | 409 | info | retry | The first request with this key still runs | Repeat it unchanged after Retry-After.
+E210 | 409 | info | - | The deadline has passed | Nothing was traded. Wait for a new proposal.
+E211 | 409 | info | - | You have already decided this | Another person has to decide.
+E212 | 409 | info | - | This is not possible in the present state | Look at the current state.
+# Risk and trading state
+E301 | 409 | info | - | A limit does not allow this | Choose a smaller quantity or have the limit changed.
+E305 | 409 | warning | - | Trading is paused | Only exits pass. Resume trading first.
+E306 | 409 | warning | - | Trading is stopped | Find out why it was stopped, then resume.
+E307 | 409 | info | - | The order would not reduce the position | While trading is paused only exits pass.
+E310 | 409 | info | - | The price has moved | Look at the new price and decide again.
+E311 | 409 | info | - | The market is not open for trading | Wait until the market is active.
+E312 | 409 | warning | retry | The data is too old to trade on | Wait until the feed is live again.
+E313 | 409 | warning | - | The fee cannot be computed | Trade another market: this fee is not in the API.
+# Exchange
+E601 | 503 | warning | retry | The exchange cannot be reached | Wait; the desk tries again by itself.
+E602 | 503 | warning | retry | The exchange limits our rate | Wait; the desk slows down by itself.
+E603 | 409 | warning | - | The exchange rejected this | Read the exchange's reason in the detail.
+E604 | 502 | error | - | The exchange refused our key | Check key id, key file and scopes; run make doctor.
+E605 | 503 | warning | retry | The connection to the exchange is switched off | Wait for the breaker to close.
+E606 | 502 | error | - | The exchange's answer is not as agreed | Stop trading and compare with its API notes.
+E607 | 503 | warning | retry | The exchange is not trading | Wait until the exchange opens.
+E608 | 404 | warning | - | The exchange does not know this | Let reconciliation compare our records.
+E609 | 503 | warning | retry | The exchange's stream broke off | Wait; the desk connects again by itself.
+E610 | 409 | error | - | The outcome is not known yet | Do not repeat it: reconciliation asks the exchange.
+# Agent
+E701 | 503 | warning | retry | The analyst failed | Nothing is proposed; the next cycle tries again.
+E702 | 502 | warning | - | The analyst's answer is not valid | Nothing is proposed; look at the run.
+E703 | 429 | warning | - | The analyst's budget is used | Wait for the next period or raise the budget.
+E704 | 502 | warning | retry | A tool of the analyst failed | Look at the run; the next cycle tries again.
+# Data, live channel, notify
+E801 | 503 | warning | retry | The database is busy | Repeat with the same key.
+E802 | 500 | error | - | The database refused inconsistent data | Report the request id; nothing was stored.
+E803 | 503 | error | - | The database needs a migration | Run manage.py migrate, or make run.
+E805 | 503 | error | - | The database is not in WAL mode | Run make doctor.
+E851 | 503 | info | retry | The reader is too slow | Connect again and resume.
+E852 | 409 | info | retry | A message is missing | Take a new snapshot.
+E853 | 429 | info | retry | Too many messages | Send fewer than 100 messages a second.
+# Internal and configuration
+E901 | 500 | error | - | Something unexpected happened | Report the request id; it stands in the log.
+E902 | 503 | error | retry | A part of the desk is not running | Look at make status.
+E951 | 500 | error | - | A setting is missing | Set it as .env.template describes.
+E952 | 500 | error | - | A key file is missing, unreadable or open to others | chmod 600 the file.
+E953 | 500 | error | - | A setting is unknown or contradicts another | Compare with .env.template.
+"""
+
+
+def _registry() -> Mapping[str, ErrorKind]:
+    """Read the table. Raises ValueError when a code stands in it twice."""
+    registry: dict[str, ErrorKind] = {}
+    for line in _TABLE.strip().splitlines():
+        if line.startswith("#"):
+            continue
+        code, status, severity, retry, title, recovery = (cell.strip() for cell in line.split(" | "))
+        if code in registry:
+            raise ValueError(f"{code} stands twice in the registry")
+        registry[code] = ErrorKind(code, title, int(status), recovery, retry == "retry", Severity(severity))
+    return MappingProxyType(registry)
+
+
+REGISTRY: Mapping[str, ErrorKind] = _registry()
+
+
+def kind_of(error: BaseException) -> ErrorKind:
+    """The registry's entry for an exception, by its attribute `code`; E901 for all others."""
+    code = getattr(error, "code", UNEXPECTED)
+    return REGISTRY.get(code, REGISTRY[UNEXPECTED]) if isinstance(code, str) else REGISTRY[UNEXPECTED]
