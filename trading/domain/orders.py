@@ -57,7 +57,7 @@ _ON_BOOK = frozenset({_S.RESTING, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELED, _
 # message can be overtaken by the cancel's), and an order judged absent may appear after all and is then adopted.
 ORDER_TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     _S.SENDING: _ON_BOOK | {_S.UNKNOWN, _S.REJECTED, _S.NOT_SENT},
-    _S.UNKNOWN: _ON_BOOK | {_S.ABSENT, _S.REJECTED},
+    _S.UNKNOWN: _ON_BOOK | {_S.ABSENT, _S.REJECTED, _S.NOT_SENT},
     _S.RESTING: _ON_BOOK - {_S.RESTING},
     _S.PARTIALLY_FILLED: _ON_BOOK - {_S.RESTING},
     _S.FILLED: frozenset(),

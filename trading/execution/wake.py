@@ -6,6 +6,7 @@ The nudge carries nothing. Lost, it costs at most one scan interval.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 
 import redis
@@ -29,19 +30,17 @@ def wake() -> bool:
     return True
 
 
-def nudges(timeout: float) -> Iterator[bool]:
-    """Yield True at a nudge and False after `timeout` seconds without one, for ever, with or without Redis."""
-    import time
-
-    while True:
+def nudges(timeout: float, stop: threading.Event) -> Iterator[bool]:
+    """Yield True at a nudge and False after `timeout` seconds without one, until `stop`, with or without Redis."""
+    while not stop.is_set():
         try:
             with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5) as client:
                 listener = client.pubsub(ignore_subscribe_messages=True)
                 listener.subscribe(CHANNEL)
-                while True:
+                while not stop.is_set():
                     yield _drain(listener, timeout)
         except (redis.RedisError, OSError):
-            time.sleep(timeout)
+            stop.wait(timeout)
             yield False
 
 

@@ -1,0 +1,121 @@
+"""Who may run a loop: a Redis lock saves work, a fenced lease in the database prevents harm.
+
+A Redis lock alone protects nothing against a paused holder (RELIABILITY.md, finding 7). So every write of a guarded loop
+names its fence: `held.require()` inside the writing transaction raises Outrun once somebody else has taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import redis
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from kalshi_site.models import Lease
+
+log = logging.getLogger(__name__)
+
+SAFE_SHARE = 0.8  # stop working before the lease ends, by our own monotonic clock
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+
+class Busy(Exception):
+    """Somebody else holds the lock, or it could not be taken: either way it is not ours."""
+
+
+class Outrun(Exception):
+    """The lease went to somebody else, or ran out, while we worked. The work must be dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease in hand. `fence` grows with every holder, also across an emptied Redis."""
+
+    name: str
+    holder: str
+    fence: int
+    stop_at: float  # monotonic seconds
+
+    def require(self) -> None:
+        """Raise Outrun unless this lease is still ours. Call inside the transaction that writes."""
+        rows = Lease.objects.select_for_update().filter(name=self.name, holder=self.holder, fence=self.fence)
+        if time.monotonic() > self.stop_at or not rows.exists():
+            raise Outrun(f"{self.name}: fence {self.fence} is no longer ours")
+
+    def renewed(self, ttl: timedelta) -> Held:
+        """The same lease for another `ttl` from now. Raises Outrun when it is no longer ours."""
+        started = time.monotonic()
+        rows = Lease.objects.filter(name=self.name, holder=self.holder, fence=self.fence)
+        if not rows.update(expires_at=timezone.now() + ttl):
+            raise Outrun(f"{self.name}: fence {self.fence} is no longer ours")
+        return replace(self, stop_at=started + ttl.total_seconds() * SAFE_SHARE)
+
+
+@contextlib.contextmanager
+def hold(name: str, *, ttl: timedelta, needs_redis: bool) -> Iterator[Held]:
+    """Hold the loop `name` for the block: the Redis gate, then the lease. Raises Busy when it is taken.
+
+    With `needs_redis`, any Redis fault counts as not held; without, the database lease alone decides.
+    """
+    holder = uuid.uuid4().hex
+    with _redis_gate(name, holder, ttl, needs_redis=needs_redis), lease(name, ttl=ttl, holder=holder) as held:
+        yield held
+
+
+@contextlib.contextmanager
+def lease(name: str, *, ttl: timedelta, holder: str | None = None) -> Iterator[Held]:
+    """Hold the database lease alone: what execution does, which must work with Redis dead. Raises Busy."""
+    holder = holder or uuid.uuid4().hex
+    started = time.monotonic()
+    fence = _take(name, holder, ttl)
+    try:
+        yield Held(name, holder, fence, started + ttl.total_seconds() * SAFE_SHARE)
+    finally:
+        Lease.objects.filter(name=name, holder=holder, fence=fence).update(
+            holder="", expires_at=timezone.now()
+        )
+
+
+@transaction.atomic
+def _take(name: str, holder: str, ttl: timedelta) -> int:
+    now = timezone.now()
+    Lease.objects.get_or_create(name=name, defaults={"expires_at": now})
+    free = Q(expires_at__lte=now) | Q(holder="")
+    taken = Lease.objects.filter(free, name=name).update(
+        holder=holder, fence=F("fence") + 1, expires_at=now + ttl
+    )
+    if not taken:
+        raise Busy(f"{name} is held by another process")
+    return Lease.objects.values_list("fence", flat=True).get(name=name)
+
+
+@contextlib.contextmanager
+def _redis_gate(name: str, token: str, ttl: timedelta, *, needs_redis: bool) -> Iterator[None]:
+    """The cheap gate in front of the lease."""
+    key = f"lock:{name}"
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
+    try:
+        got = client.set(key, token, nx=True, px=int(ttl.total_seconds() * 1000))
+    except (redis.RedisError, OSError) as error:
+        log.warning("lock.redis.failed", extra={"lock": name, "error": repr(error)})
+        if needs_redis:
+            raise Busy(f"{name}: the lock could not be taken") from error
+        yield
+        return
+    if not got:
+        raise Busy(f"{name} is held by another process")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(redis.RedisError, OSError):  # it runs out by itself
+            client.eval(_RELEASE, 1, key, token)
+        client.close()

@@ -1,0 +1,49 @@
+"""Celery's way in. A task carries no order and no truth: it says "look now", and the database says at what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from celery import shared_task
+from django.conf import settings
+
+from trading.agent.schemas import Analyst
+from trading.engine.decision_cycle import Appetite, PublicTrades, decision_cycle
+from trading.engine.update_cycle import update_cycle
+from trading.execution.reconcile import Reconciler
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loops work with; chosen in kalshi_site.wiring and handed in at start."""
+
+    analyst: Analyst
+    public: PublicTrades
+    reconciler: Reconciler | None  # None where the process was given no key
+
+
+_parts: list[Parts] = []
+
+
+def use(parts: Parts) -> None:
+    """Hand in the parts, once per process, before the first task."""
+    _parts[:] = [parts]
+
+
+@shared_task(name="trading.tasks.decision_cycle")
+def look_for_trades() -> None:
+    parts = _parts[0]
+    decision_cycle(
+        venue=settings.KALSHI_PROFILE,
+        analyst=parts.analyst,
+        public=parts.public,
+        appetite=Appetite(time_to_decide=settings.PROPOSAL_TTL),
+    )
+
+
+@shared_task(name="trading.tasks.update_cycle")
+def compare_with_exchange() -> None:
+    reconciler = _parts[0].reconciler
+    if reconciler is None:
+        raise RuntimeError("this worker was given no read key; the queue `update` needs one")
+    update_cycle(reconciler=reconciler)
