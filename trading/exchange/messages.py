@@ -1,0 +1,404 @@
+"""The wire's own words over REST (API.md 8 to 12): what the exchange sends, typed and otherwise untouched.
+
+Prices and counts stay strings: a number where a string is agreed is a change of the contract (and could be cents),
+so it is refused and never converted. Unknown extra fields are ignored; a missing required field raises. Fields with a
+default are optional in the published schema, or were absent in answers that the exchange really gave.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+
+class Payload(msgspec.Struct):
+    """Base of all payloads."""
+
+
+class ExchangeIndexStatus(Payload):
+    exchange_index: int
+    description: str
+    exchange_active: bool
+    trading_active: bool
+
+
+class ExchangeStatus(Payload):
+    exchange_active: bool
+    trading_active: bool
+    exchange_estimated_resume_time: str | None = None
+    exchange_index_statuses: list[ExchangeIndexStatus] = []
+
+
+class DailySession(Payload):
+    open_time: str
+    close_time: str
+
+
+class WeeklySchedule(Payload):
+    start_time: str
+    end_time: str
+    monday: list[DailySession]
+    tuesday: list[DailySession]
+    wednesday: list[DailySession]
+    thursday: list[DailySession]
+    friday: list[DailySession]
+    saturday: list[DailySession]
+    sunday: list[DailySession]
+
+
+class MaintenanceWindow(Payload):
+    start_datetime: str
+    end_datetime: str
+
+
+class Schedule(Payload):
+    standard_hours: list[WeeklySchedule]
+    maintenance_windows: list[MaintenanceWindow]
+
+
+class ScheduleAnswer(Payload):
+    schedule: Schedule
+
+
+class UserDataTimestamp(Payload):
+    as_of_time: str
+
+
+class Series(Payload):
+    ticker: str
+    frequency: str
+    title: str
+    category: str
+    fee_type: str
+    fee_multiplier: Decimal  # a JSON number, read digit by digit
+    tags: list[str] | None = None
+    contract_url: str = ""
+    contract_terms_url: str = ""
+    settlement_sources: list[dict[str, Any]] | None = None
+
+
+class SeriesAnswer(Payload):
+    series: Series
+
+
+class SeriesListAnswer(Payload):
+    series: list[Series]
+
+
+class PriceRange(Payload):
+    start: str
+    end: str
+    step: str
+
+
+class Market(Payload):
+    ticker: str
+    event_ticker: str
+    market_type: str
+    yes_sub_title: str
+    no_sub_title: str
+    created_time: str
+    updated_time: str
+    open_time: str
+    close_time: str
+    latest_expiration_time: str
+    settlement_timer_seconds: int
+    status: str
+    yes_bid_dollars: str
+    yes_bid_size_fp: str
+    yes_ask_dollars: str
+    yes_ask_size_fp: str
+    no_bid_dollars: str
+    no_ask_dollars: str
+    last_price_dollars: str
+    previous_yes_bid_dollars: str
+    previous_yes_ask_dollars: str
+    previous_price_dollars: str
+    volume_fp: str
+    volume_24h_fp: str
+    open_interest_fp: str
+    notional_value_dollars: str
+    result: str
+    can_close_early: bool
+    expiration_value: str
+    rules_primary: str
+    rules_secondary: str
+    price_level_structure: str
+    price_ranges: list[PriceRange]
+    settlement_bounds_type: str = "default"  # required since 2026-10-01; absent in older answers
+    title: str = ""
+    subtitle: str = ""
+    expected_expiration_time: str | None = None
+    settlement_value_dollars: str | None = None
+    settlement_ts: str | None = None
+    settlement_floor_dollars: str | None = None
+    fee_waiver_expiration_time: str | None = None
+    strike_type: str = ""
+    floor_strike: Decimal | None = None
+    cap_strike: Decimal | None = None
+    exchange_index: int = 0
+
+
+class MarketAnswer(Payload):
+    market: Market
+
+
+class MarketsAnswer(Payload):
+    markets: list[Market]
+    cursor: str = ""
+
+
+class Event(Payload):
+    event_ticker: str
+    series_ticker: str
+    title: str
+    sub_title: str
+    collateral_return_type: str
+    mutually_exclusive: bool
+    category: str = ""
+    strike_date: str | None = None
+    fee_type_override: str | None = None
+    fee_multiplier_override: Decimal | None = None
+    markets: list[Market] | None = None
+    exchange_index: int = 0
+
+
+class EventAnswer(Payload):
+    event: Event
+    markets: list[Market] = []
+
+
+class EventsAnswer(Payload):
+    events: list[Event]
+    cursor: str = ""
+
+
+WireLevel = tuple[str, str]
+
+
+class OrderBook(Payload):
+    """Bids only: YES bids on the YES scale, NO bids on the NO scale."""
+
+    yes_dollars: list[WireLevel]
+    no_dollars: list[WireLevel]
+
+
+class OrderBookAnswer(Payload):
+    orderbook_fp: OrderBook
+
+
+class TickerOrderBook(Payload):
+    ticker: str
+    orderbook_fp: OrderBook
+
+
+class OrderBooksAnswer(Payload):
+    orderbooks: list[TickerOrderBook]
+
+
+class PublicTrade(Payload):
+    trade_id: str
+    ticker: str
+    count_fp: str
+    yes_price_dollars: str
+    no_price_dollars: str
+    taker_outcome_side: str
+    taker_book_side: str
+    created_time: str
+    is_block_trade: bool
+
+
+class TradesAnswer(Payload):
+    trades: list[PublicTrade]
+    cursor: str = ""
+
+
+class QuoteCandle(Payload):
+    open_dollars: str
+    low_dollars: str
+    high_dollars: str
+    close_dollars: str
+
+
+class PriceCandle(Payload):
+    """Of traded prices; all absent or null in a period without a trade."""
+
+    open_dollars: str | None = None
+    low_dollars: str | None = None
+    high_dollars: str | None = None
+    close_dollars: str | None = None
+    mean_dollars: str | None = None
+    previous_dollars: str | None = None
+
+
+class Candlestick(Payload):
+    end_period_ts: int
+    yes_bid: QuoteCandle
+    yes_ask: QuoteCandle
+    price: PriceCandle
+    volume_fp: str
+    open_interest_fp: str
+
+
+class CandlesticksAnswer(Payload):
+    candlesticks: list[Candlestick]
+
+
+class ShardBalance(Payload):
+    exchange_index: int
+    balance: str
+
+
+class Balance(Payload):
+    """`balance` and `portfolio_value` are whole cents, the other fields dollars."""
+
+    balance: int
+    balance_dollars: str
+    portfolio_value: int
+    updated_ts: int
+    balance_breakdown: list[ShardBalance] = []
+
+
+class MarketPosition(Payload):
+    ticker: str
+    position_fp: str
+    total_traded_dollars: str
+    market_exposure_dollars: str
+    realized_pnl_dollars: str
+    fees_paid_dollars: str
+    last_updated_ts: str
+    exchange_index: int = 0
+
+
+class PositionsAnswer(Payload):
+    market_positions: list[MarketPosition]
+    cursor: str = ""
+
+
+class Fill(Payload):
+    fill_id: str
+    trade_id: str
+    order_id: str
+    ticker: str
+    outcome_side: str
+    book_side: str
+    count_fp: str
+    yes_price_dollars: str
+    no_price_dollars: str
+    is_taker: bool
+    fee_cost: str
+    created_time: str | None = None
+    ts: int | None = None
+    exchange_index: int = 0
+    subaccount_number: int | None = None
+
+
+class FillsAnswer(Payload):
+    fills: list[Fill]
+    cursor: str = ""
+
+
+class Settlement(Payload):
+    """`revenue` and `value` are whole cents."""
+
+    ticker: str
+    event_ticker: str
+    market_result: str
+    yes_count_fp: str
+    yes_total_cost_dollars: str
+    no_count_fp: str
+    no_total_cost_dollars: str
+    revenue: int
+    settled_time: str
+    fee_cost: str
+    value: int | None = None
+    exchange_index: int = 0
+
+
+class SettlementsAnswer(Payload):
+    settlements: list[Settlement]
+    cursor: str = ""
+
+
+class Order(Payload):
+    order_id: str
+    user_id: str
+    client_order_id: str
+    ticker: str
+    outcome_side: str
+    book_side: str
+    type: str
+    status: str
+    yes_price_dollars: str
+    no_price_dollars: str
+    initial_count_fp: str
+    remaining_count_fp: str
+    fill_count_fp: str
+    taker_fill_cost_dollars: str
+    maker_fill_cost_dollars: str
+    taker_fees_dollars: str
+    maker_fees_dollars: str
+    expiration_time: str | None = None
+    created_time: str | None = None
+    last_update_time: str | None = None
+    subaccount_number: int | None = None
+    exchange_index: int = 0
+
+
+class OrderAnswer(Payload):
+    order: Order
+
+
+class OrdersAnswer(Payload):
+    orders: list[Order]
+    cursor: str = ""
+
+
+class CreatedOrder(Payload):
+    """There is no status in it, only counts (API.md 11)."""
+
+    order_id: str
+    fill_count: str
+    remaining_count: str
+    ts_ms: int
+    client_order_id: str = ""
+    average_fill_price: str | None = None
+    average_fee_paid: str | None = None
+
+
+class CanceledOrder(Payload):
+    order_id: str
+    reduced_by: str
+    ts_ms: int
+    client_order_id: str = ""
+
+
+class NewOrder(Payload, omit_defaults=True):
+    """The body of a create. Counts and prices are strings; a JSON number would be refused (API.md 4)."""
+
+    ticker: str
+    client_order_id: str
+    side: str
+    count: str
+    price: str
+    time_in_force: str
+    self_trade_prevention_type: str
+    expiration_time: int | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    cancel_order_on_pause: bool = False
+    order_group_id: str | None = None
+    exchange_index: int | None = None
+
+
+class BucketLimit(Payload):
+    refill_rate: int
+    bucket_capacity: int
+
+
+class AccountLimits(Payload):
+    usage_tier: str
+    read: BucketLimit
+    write: BucketLimit

@@ -1,0 +1,245 @@
+"""HTTP to the exchange: warm connections, explicit limits of time, no repeat and no redirect anywhere.
+
+Reads share one pool. Order writes go over a `WriteLine`, a connection of its own that does nothing else, because only
+there can we say honestly whether a byte of the request has left us:
+
+    Unreachable   the connection could not be made, or it was too late to send: no byte was written
+    NoAnswer      anything that happened after the first byte
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from trading.exchange.auth import Signer
+from trading.exchange.errors import NoAnswer, Unreachable
+
+_CHUNK: Final = 64 * 1024
+_LARGEST_ANSWER: Final = 64 * 1024 * 1024
+_HEADERS: Final = {"Accept": "application/json", "User-Agent": "kalshi-ops"}
+_BROKEN = (HTTPError, http.client.HTTPException, OSError, ValueError)
+
+Parameters = Mapping[str, str | int | list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to make a connection, to wait for the next bytes, and for the whole request."""
+
+    connect: float = 2.0
+    read: float = 5.0
+    total: float = 10.0
+
+
+WRITE_TIMEOUTS: Final = Timeouts(connect=2.0, read=5.0, total=5.0)  # RELIABILITY.md 3.1, step 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer: status and body, as received."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A base URL taken apart: scheme, host, port, and the path that every request begins with."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def parse(cls, rest_url: str) -> Origin:
+        """Read a base URL such as `https://host/trade-api/v2`. Raises ValueError when it is none."""
+        parts = urlsplit(rest_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{rest_url!r} is not an http address")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+
+def wall_clock_ms() -> int:
+    """Unix milliseconds now."""
+    return time.time_ns() // 1_000_000
+
+
+class Transport:
+    """GET requests over one warm pool. Thread-safe. Signs when it was given a signer."""
+
+    def __init__(
+        self,
+        rest_url: str,
+        signer: Signer | None = None,
+        *,
+        timeouts: Timeouts = Timeouts(),
+        clock_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self.origin = Origin.parse(rest_url)
+        self._signer = signer
+        self._timeouts = timeouts
+        self._clock_ms = clock_ms
+        kind = urllib3.HTTPSConnectionPool if self.origin.scheme == "https" else urllib3.HTTPConnectionPool
+        self._pool = kind(self.origin.host, self.origin.port, maxsize=4)
+
+    def get(self, resource: str, parameters: Parameters | None = None) -> Answer:
+        """One GET of `resource` (below the base path). Raises Unreachable or NoAnswer; an error status is an answer."""
+        path = self.origin.path + resource
+        target = f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path
+        headers = dict(_HEADERS)
+        if self._signer is not None:
+            headers |= self._signer.headers("GET", path, self._clock_ms())
+        return self._fetch(target, headers)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
+
+    def _fetch(self, target: str, headers: Mapping[str, str]) -> Answer:
+        limits = self._timeouts
+        deadline = time.monotonic() + limits.total
+        try:
+            response = self._pool.urlopen(
+                "GET",
+                target,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=limits.connect, read=limits.read, total=limits.total),
+            )
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise Unreachable(f"no connection to {self.origin.host}: {error}") from error
+        except _BROKEN as error:
+            raise NoAnswer(f"GET {target}: {error!r}") from error
+        return Answer(response.status, _read_until(response, deadline, target))
+
+
+def _read_until(response: urllib3.BaseHTTPResponse, deadline: float, target: str) -> bytes:
+    """The whole body. An answer that is cut short, too large or too slow is no answer."""
+    chunks, size = [], 0
+    try:
+        while chunk := response.read1(_CHUNK):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > _LARGEST_ANSWER or time.monotonic() > deadline:
+                response.close()
+                raise NoAnswer(f"{target}: stopped reading after {size} bytes")
+    except _BROKEN as error:
+        response.close()
+        raise NoAnswer(f"{target}: the answer broke off: {error!r}") from error
+    response.release_conn()
+    return b"".join(chunks)
+
+
+class WriteLine:
+    """One warm connection for order writes, used by one request at a time. Never repeats anything."""
+
+    def __init__(self, rest_url: str, signer: Signer, *, timeouts: Timeouts = WRITE_TIMEOUTS) -> None:
+        self.origin = Origin.parse(rest_url)
+        self._signer = signer
+        self._timeouts = timeouts
+        self._lock = threading.Lock()
+        self._connection = self._new_connection()
+
+    def send(
+        self,
+        method: str,
+        resource: str,
+        *,
+        signed_ts_ms: int,
+        body: bytes | None = None,
+        parameters: Parameters | None = None,
+        send_before: float | None = None,
+    ) -> Answer:
+        """Send one request once and return the answer, whatever its status.
+
+        `signed_ts_ms` goes into the signature; `send_before` is a `time.monotonic()` moment after which no first byte
+        is written. Raises Unreachable when no byte was written and NoAnswer for everything after that.
+        """
+        path = self.origin.path + resource
+        target = f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path
+        headers = _HEADERS | self._signer.headers(method, path, signed_ts_ms)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        with self._lock:
+            self._connect()
+            if send_before is not None and time.monotonic() > send_before:
+                raise Unreachable("too late: the signed timestamp is too old to send")
+            return self._exchange(method, target, body, headers)
+
+    def warm(self) -> bool:
+        """Make the connection beforehand, so that an order does not wait for it. False when it cannot be made."""
+        with self._lock:
+            try:
+                self._connect()
+            except Unreachable:
+                return False
+            return True
+
+    def close(self) -> None:
+        """Close the connection; the next request makes a new one."""
+        with self._lock:
+            self._connection.close()
+
+    def _connect(self) -> None:
+        # A server that has hung up in the meantime shows as a readable socket: found here, it costs a new connection;
+        # found after the write, it would cost certainty.
+        if self._connection.is_connected:
+            return
+        self._connection.close()
+        self._connection.timeout = self._timeouts.connect
+        try:
+            self._connection.connect()
+        except _BROKEN as error:
+            self._connection.close()
+            raise Unreachable(f"no connection to {self.origin.host}: {error}") from error
+
+    def _exchange(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        connection, limits = self._connection, self._timeouts
+        connection.timeout = limits.read
+        # A socket's timeout starts anew with every byte, so a server that drips would hold us for ever.
+        watchdog = threading.Timer(limits.total, _hang_up, [connection.sock])
+        watchdog.daemon = True
+        watchdog.start()
+        complete = False
+        try:
+            connection.request(method, target, body=body, headers=headers, preload_content=False)
+            response = connection.getresponse()
+            answer = Answer(response.status, _read_until(response, time.monotonic() + limits.total, target))
+            complete = True
+            return answer
+        except _BROKEN as error:
+            raise NoAnswer(f"{method} {target}: {error!r}") from error
+        finally:
+            watchdog.cancel()
+            if not complete:
+                connection.close()
+
+    def _new_connection(self) -> HTTPConnection:
+        if self.origin.scheme == "https":
+            return HTTPSConnection(
+                self.origin.host, self.origin.port, ssl_context=ssl.create_default_context()
+            )
+        return HTTPConnection(self.origin.host, self.origin.port)
+
+
+def _hang_up(sock: socket.socket) -> None:
+    # Shutting down wakes a reader in another thread; closing would not.
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
