@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_ready
+from celery.signals import beat_init, setup_logging, worker_process_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_site.settings")
 
@@ -46,3 +46,11 @@ def tell_ready(**_: Any) -> None:
     """Leave the file that the supervisor waits for."""
     if path := os.environ.get("KALSHI_READY_FILE"):
         Path(path).write_text(str(os.getpid()), encoding="utf-8")
+
+
+@worker_process_init.connect
+def assemble(**_: Any) -> None:
+    """Each pool child opens its own connections: parts are never shared across a fork."""
+    from kalshi_site.wiring import assemble_worker
+
+    assemble_worker()
