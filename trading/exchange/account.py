@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Literal
 from urllib.parse import quote
 
-from trading.exchange import messages, parsing, reports
+from trading.exchange import account_messages as messages
+from trading.exchange import account_parsing as parsing
+from trading.exchange import reports
 from trading.exchange.auth import Signer
 from trading.exchange.reads import Reads, given
 from trading.exchange.transport import Transport

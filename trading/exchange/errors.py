@@ -12,8 +12,8 @@
         ├── RateLimited      E602  429
         └── Unavailable      E601  500, 502, 503, 504
 
-Reads raise these. Order writes never do: their outcome is a value (`reports.SubmitOutcome`), because what matters there
-is only what is proven. `proves_refusal` holds the allow-list of codes that prove an order was not accepted.
+Reads raise these. Order writes never do: their outcome is a value (`outcomes.SubmitOutcome`), because what matters
+there is only what is proven. `proves_refusal` knows the codes that prove an order was not accepted.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, Literal
 from urllib.parse import quote
 
-from trading.exchange import messages, parsing, reports
+from trading.exchange import messages, parsing, reports, values
 from trading.exchange.auth import Signer
 from trading.exchange.reads import Reads, given
 from trading.exchange.transport import Transport
@@ -33,7 +33,7 @@ class MarketData:
     def user_data_as_of(self) -> datetime:
         """How fresh reads of balance, orders, fills and positions are: reads lag writes (API.md 8)."""
         told = self._reads.get("/exchange/user_data_timestamp", messages.UserDataTimestamp)
-        return parsing.moment(told.as_of_time)
+        return values.moment(told.as_of_time)
 
     def series(self, ticker: str) -> reports.SeriesDefinition:
         """One series. Raises UnknownThere."""

@@ -21,10 +21,11 @@ import msgspec
 
 from trading.domain.orders import BookSide, TimeInForce
 from trading.domain.prices import COUNT_STEP, PRICE_STEP
-from trading.exchange import messages, parsing
+from trading.exchange import account_messages as messages
+from trading.exchange import values
 from trading.exchange.auth import Signer
 from trading.exchange.errors import ExchangeError, Unreachable, UnreadableAnswer, proves_refusal, read_error
-from trading.exchange.reports import (
+from trading.exchange.outcomes import (
     Accepted,
     AllCanceled,
     CancelAllOutcome,
@@ -173,11 +174,11 @@ def _accepted(sent: messages.NewOrder, answer: Answer) -> SubmitOutcome:
         outcome = Accepted(
             order_id=told.order_id,
             client_order_id=told.client_order_id,
-            filled_quantity=parsing.count(told.fill_count),
-            remaining_quantity=parsing.count(told.remaining_count),
-            average_fill_price=parsing.optional_price(told.average_fill_price),
-            average_fee=None if not told.average_fee_paid else parsing.number(told.average_fee_paid),
-            at=parsing.from_millis(told.ts_ms),
+            filled_quantity=values.count(told.fill_count),
+            remaining_quantity=values.count(told.remaining_count),
+            average_fill_price=values.optional_price(told.average_fill_price),
+            average_fee=None if not told.average_fee_paid else values.number(told.average_fee_paid),
+            at=values.from_millis(told.ts_ms),
         )
     except (msgspec.DecodeError, UnicodeDecodeError, UnreadableAnswer) as error:
         return Unknown(f"the success cannot be read: {error}", answer.status)
@@ -193,7 +194,7 @@ def _accepted(sent: messages.NewOrder, answer: Answer) -> SubmitOutcome:
 def _canceled(order_id: str, answer: Answer) -> CancelOutcome:
     try:
         told = msgspec.json.decode(answer.body, type=messages.CanceledOrder)
-        outcome = Canceled(told.order_id, parsing.count(told.reduced_by), parsing.from_millis(told.ts_ms))
+        outcome = Canceled(told.order_id, values.count(told.reduced_by), values.from_millis(told.ts_ms))
     except (msgspec.DecodeError, UnicodeDecodeError, UnreadableAnswer) as error:
         return Unknown(f"the success cannot be read: {error}", answer.status)
     if outcome.order_id != order_id:
