@@ -1,4 +1,4 @@
-"""Real recordings: our book equals an independent fold of the files; damaged files never give a wrong book."""
+"""Real recordings: our book equals an independent fold of the files; damage never gives a wrong book."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trading.domain.orders import BookSide
 from trading.recordings.definitions import definition_of, read_definitions
 from trading.recordings.fold import Depth, fold
 from trading.recordings.messages import Gap, Received, apply
-from trading.recordings.reader import MissingRecording, Tally, read_market, recorded_tickers
+from trading.recordings.reader import NoRecordingError, Tally, read_market, recorded_tickers
 
 ROOT = Path(os.environ.get("KALSHI_RECORDINGS", ""))
 TICKERS = sorted(f.name for f in (ROOT / "events").iterdir()) if os.environ.get("KALSHI_RECORDINGS") else []
@@ -199,11 +199,11 @@ def test_messages_of_other_channels_are_counted_and_passed_over(tmp_path: Path) 
 
 
 def test_a_missing_recording_or_definition_is_said_by_name(tmp_path: Path) -> None:
-    with pytest.raises(MissingRecording, match=TICKER):
+    with pytest.raises(NoRecordingError, match=TICKER):
         list(read_market(tmp_path, TICKER))
-    with pytest.raises(MissingRecording, match=TICKER):
+    with pytest.raises(NoRecordingError, match=TICKER):
         definition_of(tmp_path, TICKER)
-    with pytest.raises(MissingRecording, match="no recordings"):
+    with pytest.raises(NoRecordingError, match="no recordings"):
         recorded_tickers(tmp_path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from trading.recordings.reader import MissingRecording
+from trading.recordings.reader import NoRecordingError
 
 
 class _Answer(msgspec.Struct):
@@ -46,7 +46,7 @@ class RecordedMarket:
 def read_definitions(root: Path) -> dict[str, RecordedMarket]:
     """Every market that `metadata/*.json` defines, by ticker.
 
-    Raises ValueError, naming the file, when one cannot be read: without its settlement no market is replayable.
+    Raises ValueError, naming the file, when one cannot be read: no settlement, no replay.
     """
     found: dict[str, RecordedMarket] = {}
     for file in sorted((root / "metadata").glob("*.json")):
@@ -59,11 +59,11 @@ def read_definitions(root: Path) -> dict[str, RecordedMarket]:
 
 
 def definition_of(root: Path, ticker: str) -> RecordedMarket:
-    """One market's definition. Raises MissingRecording."""
+    """One market's definition. Raises NoRecordingError."""
     try:
         return read_definitions(root)[ticker]
     except KeyError:
-        raise MissingRecording(f"no definition of {ticker} under {root}") from None
+        raise NoRecordingError(f"no definition of {ticker} under {root}") from None
 
 
 def _recorded(event: dict[str, Any], market: dict[str, Any]) -> RecordedMarket:

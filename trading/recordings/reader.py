@@ -48,28 +48,28 @@ class Tally:
     gaps: int = 0
 
 
-class MissingRecording(LookupError):
+class NoRecordingError(LookupError):
     """The folder holds no recording of that market."""
 
     code = "E302"
 
 
 def recorded_tickers(root: Path) -> list[str]:
-    """Every recorded market, by the day of its first file. Raises MissingRecording when there is none."""
+    """Every recorded market, by the day of its first file. Raises NoRecordingError when there is none."""
     folders = [folder for folder in (root / "events").glob("*") if any(folder.glob("*.ndjson*"))]
     if not folders:
-        raise MissingRecording(f"no recordings under {root}")
+        raise NoRecordingError(f"no recordings under {root}")
     return [folder.name for folder in sorted(folders, key=lambda f: (_day_files(f)[0].name, f.name))]
 
 
 def read_market(root: Path, ticker: str, tally: Tally | None = None) -> Iterator[Received]:
     """Yield a market's messages over all its day files in the order of receipt; `tally` is filled on the way.
 
-    A repeated message (same subscription, same number) is dropped. Raises MissingRecording.
+    A repeated message (same subscription, same number) is dropped. Raises NoRecordingError.
     """
     files = _day_files(root / "events" / ticker)
     if not files:
-        raise MissingRecording(f"no recording of {ticker} under {root}")
+        raise NoRecordingError(f"no recording of {ticker} under {root}")
     tally = Tally() if tally is None else tally
     order = _Sequence()
     last_ms = 0
