@@ -138,6 +138,7 @@ E211 | 409 | info | - | You have already decided this | Another person has to de
 E212 | 409 | info | - | This is not possible in the present state | Look at the current state.
 # Risk and trading state
 E301 | 409 | info | - | A limit does not allow this | Choose a smaller quantity or have the limit changed.
+E302 | 409 | warning | - | A check could not be made | No verdict is a no: look at the detail.
 E305 | 409 | warning | - | Trading is paused | Only exits pass. Resume trading first.
 E306 | 409 | warning | - | Trading is stopped | Find out why it was stopped, then resume.
 E307 | 409 | info | - | The order would not reduce the position | While trading is paused only exits pass.
@@ -175,6 +176,7 @@ E902 | 503 | error | retry | A part of the desk is not running | Look at make st
 E951 | 500 | error | - | A setting is missing | Set it as .env.template describes.
 E952 | 500 | error | - | A key file is missing, unreadable or open to others | chmod 600 the file.
 E953 | 500 | error | - | A setting is unknown or contradicts another | Compare with .env.template.
+E954 | 500 | error | - | Live trading is not offered by this release | Use the paper or the demo profile.
 """
 
 

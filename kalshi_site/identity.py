@@ -1,7 +1,7 @@
 """Who may do what: roles, scopes, keys for scripts, one-time sign-in links, public ids.
 
-A role is a Django group; its permissions stand in ROLES. A token belongs to a person: it may do what its scopes *and* its
-owner's role allow. Secrets are kept as SHA-256 only: they carry 256 random bits, so no slow hash is needed.
+A role is a Django group; its permissions stand in ROLES. A token belongs to a person: it may do what its scopes *and*
+its owner's role allow. Secrets are kept as SHA-256 only: they carry 256 random bits, so no slow hash is needed.
 
     NotSignedIn      E101  no such token, expired, revoked, owner inactive, or of another profile
     EntryRefused     E110  no such code, spent or expired
