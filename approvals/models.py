@@ -86,7 +86,7 @@ class Proposal(VersionedModel):
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["state", "deadline_at"])]
-        permissions: ClassVar[list[tuple[str, str]]] = [("decide_proposal", "May approve and decline proposals")]
+        permissions = (("decide_proposal", "May approve and decline proposals"),)
 
     def __str__(self) -> str:
         return f"{self.action} {self.quantity} {self.side} {self.ticker}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
@@ -94,7 +95,7 @@ def _write(
     fee: Decimal,
     at: datetime,
     state: str,
-    **extra: datetime | Decimal,
+    **extra: Any,
 ) -> Position:
     before, after = position.holding, booking.holding
     CashEntry.objects.create(

@@ -42,7 +42,7 @@ class Position(VersionedModel):
             models.CheckConstraint(condition=Q(cost__gte=0), name="position_cost_not_negative"),
         ]
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["venue", "event_ticker"])]
-        permissions: ClassVar[list[tuple[str, str]]] = [("close_position", "May close and reduce positions")]
+        permissions = (("close_position", "May close and reduce positions"),)
 
     def __str__(self) -> str:
         return f"{self.ticker} {self.quantity}"
@@ -154,10 +154,10 @@ class TradingState(VersionedModel):
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        permissions: ClassVar[list[tuple[str, str]]] = [
+        permissions = (
             ("stop_trading", "May pause and stop trading"),
             ("resume_trading", "May resume trading"),
-        ]
+        )
 
     def __str__(self) -> str:
         return f"{self.venue} {self.mode}"

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from decimal import ROUND_CEILING, Decimal
 
 from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db.models import F, Q, Sum, Value
 from django.utils import timezone
 
 from kalshi_site import audit, live
+from kalshi_site.models.fields import CountField
 from kalshi_site.versioning import StaleVersion, compare_and_set
 from portfolio.domain.limits import (
     PAPER_LIMITS,
@@ -170,7 +171,9 @@ def reserve(*, venue: str, key: str, terms: Terms, event_ticker: str, report: Ri
 def consume(*, key: str, book_side: BookSide, count: Decimal) -> None:
     """Shrink a reservation by what was filled; the position carries that part from now on."""
     step = -count if book_side is BookSide.BID else count
-    Reservation.objects.filter(key=key, released_at=None).update(signed_quantity=F("signed_quantity") + step)
+    Reservation.objects.filter(key=key, released_at=None).update(
+        signed_quantity=F("signed_quantity") + Value(step, CountField())
+    )
 
 
 def release(*, key: str) -> None:

@@ -80,7 +80,8 @@ class Refusal:
 class Analyst(Protocol):
     """The interface of every analyst, offline or model. Bad output, a timeout or a refusal means no idea."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def study(self, brief: MarketBrief) -> Forecast | Refusal:
         """Forecast one market from its brief. Must not raise for odd markets; anything raised counts as no idea."""

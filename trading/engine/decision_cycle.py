@@ -183,7 +183,7 @@ def _ideas(
     if equity is None:
         done.reasons["equity is unknown"] += 1
         return []
-    held = dict(Position.objects.held(venue).values_list("ticker", "quantity"))
+    held: dict[str, Decimal] = dict(Position.objects.held(venue).values_list("ticker", "quantity"))
     ideas = []
     for brief in briefs:
         done.studied += 1

@@ -28,15 +28,8 @@ from trading.domain.orders import (
     state_from_counts,
 )
 from trading.domain.prices import MONEY_STEP, complement
-from trading.exchange.reports import (
-    Accepted,
-    FillReport,
-    NotSent,
-    OrderReport,
-    Refused,
-    SubmitOutcome,
-    Unknown,
-)
+from trading.exchange.outcomes import Accepted, NotSent, Refused, SubmitOutcome, Unknown
+from trading.exchange.reports import FillReport, OrderReport
 from trading.models import Fill, Market, Order, OrderEvent
 
 ZERO = Decimal(0)

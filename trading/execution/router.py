@@ -21,7 +21,7 @@ from portfolio.domain.limits import TradingMode
 from trading.exchange.auth import Signer
 from trading.exchange.gateway import OrderGateway
 from trading.exchange.orders import open_orders
-from trading.exchange.reports import AllCanceled, Canceled, NotOpen, SubmitOutcome, Unknown
+from trading.exchange.outcomes import AllCanceled, Canceled, NotOpen, SubmitOutcome, Unknown
 from trading.execution import lifecycle
 from trading.execution.claims import ClaimRules, claim
 from trading.models import Order

@@ -98,7 +98,7 @@ class Order(VersionedModel):
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["state", "created_at"])]
-        permissions: ClassVar[list[tuple[str, str]]] = [("cancel_order", "May cancel working orders")]
+        permissions = (("cancel_order", "May cancel working orders"),)
 
     def __str__(self) -> str:
         return f"{self.action} {self.quantity} {self.side} {self.ticker} {self.state}"
