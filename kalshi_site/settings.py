@@ -15,7 +15,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 
-from kalshi_site.env import PROFILES, Settings, broker_url, demo_urls
+from kalshi_site.env import PROFILES, RUNTIME, Settings, broker_url, demo_urls
 from kalshi_site.observability.logs import django_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -34,13 +34,16 @@ def _runtime(var_dir: Path, profile: str) -> dict[str, str]:
         left: dict[str, str] = json.loads((var_dir / "run" / "runtime.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return left if left.get("KALSHI_PROFILE") == profile else {}
+    if left.pop("KALSHI_PROFILE", None) != profile:
+        return {}
+    return {name: left[name] for name in RUNTIME if name in left}
 
 
-_first = Settings(dotenv=_dotenv_path())
+DOTENV = _dotenv_path()
+_first = Settings(dotenv=DOTENV)
 VAR_DIR = (_first.path("VAR_DIR") or BASE_DIR / "var").resolve()
 _profile = _first.choice("KALSHI_PROFILE", "paper", PROFILES)
-env = Settings(dotenv=_dotenv_path(), fallback=_runtime(VAR_DIR, _profile))
+env = Settings(dotenv=DOTENV, fallback=_runtime(VAR_DIR, _profile))
 
 # --- what is traded, and with whose money
 PAPER_TRADING = env.flag("PAPER_TRADING", default=True)
@@ -56,6 +59,7 @@ KALSHI_TRADE_KEY_ID = env.text("KALSHI_TRADE_KEY_ID")
 KALSHI_TRADE_KEY_FILE = env.path("KALSHI_TRADE_KEY_FILE")
 PROPOSAL_TTL_SECONDS = env.whole("PROPOSAL_TTL_SECONDS", 300, low=5, high=86_400)
 PROPOSAL_TTL = timedelta(seconds=PROPOSAL_TTL_SECONDS)
+PORT = env.whole("PORT", 8000, low=1, high=65_535)
 KALSHI_PROCESS = env.text("KALSHI_PROCESS", "command")
 KALSHI_READY_FILE = env.path("KALSHI_READY_FILE")
 CONFIG_PROBLEMS = env.problems()
@@ -257,7 +261,7 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        "BACKEND": "kalshi_site.assets.HashedAssets"
         if STATIC_MANIFEST
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
