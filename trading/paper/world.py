@@ -1,28 +1,30 @@
 """What a world may do to the paper exchange, and what a world is.
 
-A world is the rest of mankind: it lists markets, quotes, trades, and tells how each market ends. `simulate` invents one,
-`replay` plays a recorded one. The engine (`trading.paper.exchange.Exchange`) satisfies `Venue`; worlds are written
-against this Protocol alone.
+A world is the rest of mankind: it lists markets, quotes, trades, and tells how each market ends. `simulate`
+invents one, `replay` plays a recorded one. The engine (`trading.paper.exchange.Exchange`) satisfies `Venue`;
+worlds are written against this Protocol alone.
 
 Rules for a world
 -----------------
-1. Everything runs in one asyncio loop and one thread; calls are plain functions that take effect before they return.
-   A world must `await asyncio.sleep(...)` often: a call never yields, and the server shares the loop.
-2. Prices are ticks of $0.0001 **on the YES scale for both sides** (a NO bid at 0.34 is an ask at 6600); counts are lots of
-   0.01 contract. `trading.domain.matching.to_ticks/to_lots` convert strings and Decimals.
+1. Everything runs in one asyncio loop and one thread; calls are plain functions that take effect before they
+   return. A world must `await asyncio.sleep(...)` often: a call never yields, and the server shares the loop.
+2. Prices are ticks of $0.0001 **on the YES scale for both sides** (a NO bid at 0.34 is an ask at 6600); counts
+   are lots of 0.01 contract. `trading.domain.matching.to_ticks/to_lots` convert strings and Decimals.
 3. Definitions are dicts with the fields of the REST payload (API.md 9: Series, Event, Market). The engine owns and
    overwrites the live fields (status, bids, asks, last price, volumes, open interest, result, settlement fields,
-   updated_time); everything else is served as given. Required fields that are missing are filled with neutral values
-   (`trading.paper.definitions`). Times are RFC 3339 strings on the wall clock: `open_time` and `close_time` are obeyed.
-4. A market opens at its `open_time` and closes at its `close_time` by itself (the engine looks ten times a second);
-   `close_market` may come earlier. `determine` and `settle` are the world's to call: nothing is paid before `settle`.
+   updated_time, see `definitions.LIVE_FIELDS`); everything else is served as given. Required fields that are
+   missing get neutral values. Times are RFC 3339 strings on the wall clock: `open_time` and `close_time` are obeyed.
+4. A market opens at its `open_time` and closes at its `close_time` by itself (the engine looks ten times a
+   second); `close_market` may come earlier. `determine` and `settle` are the world's to call: nothing is paid
+   before `settle`.
 5. After a restart the engine still holds markets in which an account has an order, a position or a history
-   (`restored()`). A world that knows such a ticker calls `add_market` again and goes on; the accounts' resting orders and
-   positions are still there. Markets that no world adopts are ended by the engine: canceled orders at `close_time`,
-   paid `settlement_timer_seconds` later at the determined value or, without one, at the last traded price
-   (`market_result: scalar`).
-6. House orders (`house_submit`) have unlimited funds, no fees and no journal. Recorded liquidity (`external_*`) never
-   matches other recorded liquidity, only orders of accounts and of the house; do not mix both kinds in one market.
+   (`restored()`). A world that knows such a ticker calls `add_market` again and goes on; the accounts' resting
+   orders and positions are still there. Markets that no world adopts are ended by the engine: orders canceled at
+   `close_time`, positions paid `settlement_timer_seconds` later at the determined value or, without one, at the
+   last traded price (`market_result: scalar`), but not within 30 s after the start.
+6. House orders (`house_submit`) have unlimited funds, no fees and no journal. Recorded liquidity (`external_*`)
+   never matches other recorded liquidity, only orders of accounts and of the house; do not mix the house's orders
+   and recorded liquidity in one market.
 """
 
 from __future__ import annotations
@@ -65,24 +67,26 @@ class Venue(Protocol):
     def now(self) -> datetime:
         """The exchange's clock, UTC."""
 
-    # Listing and lifecycle ------------------------------------------------------------------------------------------
+    # Listing and lifecycle
 
     def add_series(self, definition: Definition) -> None:
         """List a series (fields of `GET /series/{ticker}`), or replace its definition."""
 
     def add_event(self, definition: Definition) -> None:
-        """List an event (its series must be listed), or replace its definition. A nested `markets` key is ignored."""
+        """List an event (its series must be listed), or replace its definition. A nested `markets` key is
+        ignored."""
 
     def add_market(self, definition: Definition) -> None:
         """List a market (its event must be listed), or replace its definition and adopt it after a restart.
 
-        It is `initialized` until its `open_time`. A finalized market of the same ticker is listed anew (history stays).
-        Publishes `created`, and `activated` when it opens.
+        It is `initialized` until its `open_time`. A finalized market of the same ticker is listed anew
+        (history stays). Publishes `created`.
         """
 
     def update_market(self, ticker: str, fields: Definition) -> None:
-        """Change definition fields (title, rules, `close_time`, price_ranges …) or replayed live figures: `volume_fp`,
-        `volume_24h_fp` and `open_interest_fp` given here become the base to which the engine's own trades are added."""
+        """Change definition fields (title, rules, `close_time`, price_ranges …) or replayed live figures:
+        `volume_fp`, `open_interest_fp` and `last_price_dollars` given here become the base to which the
+        engine's own trades are added."""
 
     def open_market(self, ticker: str) -> None:
         """Start trading now: status active."""
@@ -93,16 +97,19 @@ class Venue(Protocol):
     def close_market(self, ticker: str) -> None:
         """Stop trading for good: status closed, all resting orders canceled (CloseCancel). Idempotent."""
 
-    def determine(self, ticker: str, result: str, value_ticks: Ticks | None = None, expiration_value: str = "") -> None:
-        """Fix the outcome: result yes, no or scalar; `value_ticks` is the YES contract's value (needed for scalar only).
-        Closes the market first if it is open. Status determined. Nothing is paid yet."""
+    def determine(
+        self, ticker: str, result: str, value_ticks: Ticks | None = None, expiration_value: str = ""
+    ) -> None:
+        """Fix the outcome: result yes, no or scalar; `value_ticks` is the YES contract's value (needed for
+        scalar only). Closes the market first if it is open. Status determined. Nothing is paid yet."""
 
     def settle(self, ticker: str) -> None:
-        """Pay the positions of all accounts: YES the value, NO 1 - value. Status finalized. Needs `determine`; idempotent."""
+        """Pay the positions of all accounts: YES the value, NO 1 - value. Status finalized. Needs
+        `determine`; idempotent."""
 
-    # The house: simulated participants ------------------------------------------------------------------------------
+    # The house: simulated participants
 
-    def house_submit(
+    def house_submit(  # noqa: PLR0917 - the order's own words, in their usual order
         self,
         participant: str,
         ticker: str,
@@ -113,8 +120,9 @@ class Venue(Protocol):
         *,
         post_only: bool = False,
     ) -> HouseOrder:
-        """Enter an order of a named participant. A participant never trades with itself: its own resting order at the cross
-        is canceled. A crossing `post_only` order is dropped (0 filled, 0 remaining). Off-grid prices raise ValueError."""
+        """Enter an order of a named participant. A participant never trades with itself: its own resting
+        order at the cross is canceled. A crossing `post_only` order is dropped (0 filled, 0 remaining).
+        Off-grid prices raise ValueError."""
 
     def house_cancel(self, ticker: str, order_id: str) -> Lots:
         """Cancel a house order; the lots that were taken off the book (0 when it was no longer there)."""
@@ -122,14 +130,14 @@ class Venue(Protocol):
     def house_cancel_all(self, participant: str, ticker: str) -> Lots:
         """Cancel everything a participant rests in one market."""
 
-    # Recorded liquidity: replay -------------------------------------------------------------------------------------
+    # Recorded liquidity: replay
 
     def replace_external_book(self, ticker: str, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """A recorded snapshot. Own orders keep their place in the queue as far as the new sizes allow."""
 
     def external_delta(self, ticker: str, side: BookSide, price_ticks: Ticks, delta_lots: Lots) -> None:
-        """A recorded signed change of one level. New size joins behind our orders and hits ours when it crosses them; removed
-        size is taken from behind our orders first (pessimistic)."""
+        """A recorded signed change of one level. New size joins behind our orders and hits ours when it crosses
+        them; removed size is taken from behind our orders first (pessimistic)."""
 
     def external_trade(
         self,
@@ -141,11 +149,11 @@ class Venue(Protocol):
         trade_id: str | None = None,
         at: datetime | None = None,
     ) -> None:
-        """A recorded print. It uses up the recorded size ahead of our orders at its price, then fills ours; ours at prices
-        better for the taker fill whole, up to the print's count. The matching `external_delta` may come before or
-        after it and is not counted twice."""
+        """A recorded print. It uses up the recorded size ahead of our orders at its price, then fills ours; ours
+        at prices better for the taker fill whole, up to the print's count. The matching `external_delta` may
+        come before or after it and is not counted twice."""
 
-    # Looking --------------------------------------------------------------------------------------------------------
+    # Looking
 
     def touch(self, ticker: str) -> Touch:
         """Best prices and the last trade."""
@@ -154,15 +162,16 @@ class Venue(Protocol):
         """The market's status word (trading.domain.markets.MarketStatus)."""
 
     def restored(self) -> Mapping[str, Mapping[str, Any]]:
-        """Markets of an earlier run that are not finalized and that no world has adopted yet: ticker -> market definition."""
+        """Markets of an earlier run, not finalized and not yet adopted by a world: ticker -> market
+        definition."""
 
 
 class World(Protocol):
     """The rest of mankind. One world per exchange process."""
 
     async def run(self, exchange: Venue) -> None:
-        """Drive the exchange until canceled (or until the recording ends). Lists the first markets before the first await, so
-        that the exchange is never seen empty."""
+        """Drive the exchange until canceled (or until the recording ends). Lists the first markets before the
+        first await, so that the exchange is never seen empty."""
 
     def describe(self) -> str:
         """One line for the start-up banner, such as `simulation, seed 7`."""

@@ -1,0 +1,263 @@
+"""The engine: one exchange in memory with its journal. Worlds drive it through `world.Venue`, accounts
+through `entry`.
+
+Single-threaded, inside one asyncio loop. Every public call is one step: it takes effect before it returns,
+what it changed for accounts goes to the journal as one line, and the streams hear of it in order and only
+when that line is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+from trading.domain.markets import MarketStatus
+from trading.domain.matching import TICKS_PER_DOLLAR, Lots, Order, SelfTrade, Ticks, opposite
+from trading.domain.orders import BookSide, TimeInForce
+from trading.paper.catalog import Catalog
+from trading.paper.definitions import EXCHANGE_INDEX, LIVE_FIELDS, Definition
+from trading.paper.events import Event, Lifecycle
+from trading.paper.floor import Floor
+from trading.paper.journal import Journal
+from trading.paper.ledger import Ledger
+from trading.paper.lifecycle import Lives
+from trading.paper.listing import OVER, Listing, TradePrint
+from trading.paper.records import AccountOpened
+from trading.paper.restore import restore_listings
+from trading.paper.steps import Publish, Steps
+from trading.paper.wire import to_ms
+from trading.paper.world import HouseOrder, Level, Touch
+
+_RESULTS = {"yes": TICKS_PER_DOLLAR, "no": 0}
+
+
+def wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class Exchange:
+    """Satisfies `trading.paper.world.Venue`. Raises KeyError for unknown tickers, ValueError for illegal
+    arguments."""
+
+    def __init__(
+        self, journal: Journal, *, clock: Callable[[], datetime] = wall_clock, publish: Publish | None = None
+    ) -> None:
+        """Read the journal and rebuild accounts, orders and their markets from it. Raises JournalDamaged."""
+        self._clock = clock
+        self.ledger = Ledger()
+        for entry in journal.read():
+            for record in entry.records:
+                self.ledger.apply(record)
+        journal.snapshot = self.ledger.records
+        self.catalog = Catalog()
+        self.publish: Publish = publish or (lambda _sequence, _events: None)
+        self.steps = Steps(self.ledger, journal, self.now_ms, self._publish)
+        self.floor = Floor(self.steps, self.catalog.listings)
+        self.lives = Lives(self.catalog, self.steps, self.floor, self.now())
+        self.exchange_active = True
+        self.trading_active = True
+        self._house_ids = count(1)
+        restore_listings(self.catalog, self.ledger)
+
+    def _publish(self, sequence: int, events: list[Event]) -> None:
+        self.publish(sequence, events)
+
+    def now(self) -> datetime:
+        return self._clock()
+
+    def now_ms(self) -> int:
+        return to_ms(self.now())
+
+    def listing(self, ticker: str) -> Listing:
+        """Raises KeyError."""
+        return self.catalog.listings[ticker]
+
+    def open_account(self, account: AccountOpened) -> None:
+        """Make an account with its first deposit, unless the journal knows it."""
+        if account.account_id not in self.ledger.accounts:
+            with self.steps.step():
+                self.steps.book(account)
+
+    def pass_time(self) -> None:
+        """Let the clock act: openings, closings, expiries, orphaned markets."""
+        with self.steps.step():
+            self.lives.pass_time(self.now())
+
+    # For worlds, listing and lifecycle
+
+    def add_series(self, definition: Definition) -> None:
+        self.catalog.add_series(definition)
+
+    def add_event(self, definition: Definition) -> None:
+        if not self.catalog.add_event(definition):
+            return
+        event = self.catalog.events[definition["event_ticker"]]
+        body = {
+            "event_ticker": event["event_ticker"],
+            "exchange_index": EXCHANGE_INDEX,
+            "title": event["title"],
+            "subtitle": event["sub_title"],
+            "collateral_return_type": event["collateral_return_type"],
+            "series_ticker": event["series_ticker"],
+        }
+        body |= {key: event[key] for key in ("strike_date", "strike_period") if event.get(key)}
+        with self.steps.step():
+            self.steps.tell(Lifecycle("event_lifecycle", body))
+
+    def add_market(self, definition: Definition) -> None:
+        with self.steps.step():
+            known = self.catalog.listings.get(str(definition.get("ticker")))
+            if known is not None and known.status is MarketStatus.DETERMINED and not known.adopted:
+                self.lives.settle(known)  # the earlier run fixed its outcome: pay it, then list it anew
+            listing = self.catalog.add_market(definition, self.now())
+            listing.adopted = True
+            if listing.status is MarketStatus.CLOSED and self.now() < listing.closes_at:
+                listing.status = MarketStatus.INITIALIZED
+            self.lives.changed(listing)
+            if listing is not known:
+                self.lives.listed(listing)
+            self.lives.pass_time_for(listing, self.now())
+
+    def update_market(self, ticker: str, fields: Definition) -> None:
+        listing = self.listing(ticker)
+        lasting = {key: value for key, value in fields.items() if key not in LIVE_FIELDS}
+        with self.steps.step():
+            listing.rebase(dict(fields))
+            if lasting:
+                closes_at = listing.closes_at
+                listing.define({**listing.definition, **lasting})
+                self.lives.redefined(listing, lasting, moved=closes_at != listing.closes_at)
+
+    def open_market(self, ticker: str) -> None:
+        with self.steps.step():
+            self.lives.open(self.listing(ticker))
+
+    def pause_market(self, ticker: str) -> None:
+        with self.steps.step():
+            self.lives.pause(self.listing(ticker))
+
+    def close_market(self, ticker: str) -> None:
+        with self.steps.step():
+            self.lives.close(self.listing(ticker))
+
+    def determine(
+        self, ticker: str, result: str, value_ticks: Ticks | None = None, expiration_value: str = ""
+    ) -> None:
+        value = _RESULTS.get(result, value_ticks)
+        if value is None or result not in {*_RESULTS, "scalar"} or not 0 <= value <= TICKS_PER_DOLLAR:
+            raise ValueError(f"no outcome: {result!r} at {value_ticks!r}")
+        with self.steps.step():
+            self.lives.determine(self.listing(ticker), result, value, expiration_value)
+
+    def settle(self, ticker: str) -> None:
+        with self.steps.step():
+            self.lives.settle(self.listing(ticker))
+
+    # For worlds, the house
+
+    def house_submit(  # noqa: PLR0917 - as in Venue
+        self,
+        participant: str,
+        ticker: str,
+        side: BookSide,
+        price_ticks: Ticks,
+        count_lots: Lots,
+        tif: TimeInForce = TimeInForce.GTC,
+        *,
+        post_only: bool = False,
+    ) -> HouseOrder:
+        listing = self.listing(ticker)
+        if listing.status is not MarketStatus.ACTIVE:
+            raise ValueError(f"{ticker} is {listing.status}")
+        if not listing.on_grid(price_ticks):
+            raise ValueError(f"{price_ticks} ticks is off the grid of {ticker}")
+        order = Order(f"house-{next(self._house_ids)}", f"house:{participant}", side, price_ticks, count_lots)
+        with self.steps.step():
+            outcome = self.floor.execute(listing, order, tif, post_only=post_only, self_trade=SelfTrade.MAKER)
+        return HouseOrder(order.order_id, outcome.filled, outcome.rested)
+
+    def house_cancel(self, ticker: str, order_id: str) -> Lots:
+        listing = self.listing(ticker)
+        order = listing.book.orders.get(order_id)
+        if order is None or not order.owner.startswith("house:"):
+            return 0
+        with self.steps.step():
+            return self.floor.remove(listing, order_id, None)
+
+    def house_cancel_all(self, participant: str, ticker: str) -> Lots:
+        listing = self.listing(ticker)
+        owner = f"house:{participant}"
+        mine = [order.order_id for order in listing.book.orders.values() if order.owner == owner]
+        with self.steps.step():
+            return sum(self.floor.remove(listing, order_id, None) for order_id in mine)
+
+    # For worlds, recorded liquidity
+
+    def replace_external_book(self, ticker: str, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        listing = self.listing(ticker)
+        if listing.status in OVER:
+            return
+        with self.steps.step():
+            for side, price, delta in listing.recorded.differences(bids, asks):
+                self._recorded_change(listing, side, price, delta)
+            listing.recorded.settle_places()
+
+    def external_delta(self, ticker: str, side: BookSide, price_ticks: Ticks, delta_lots: Lots) -> None:
+        listing = self.listing(ticker)
+        if listing.status in OVER:
+            return  # recordings run on for some messages after the close
+        with self.steps.step():
+            self._recorded_change(listing, side, price_ticks, delta_lots)
+
+    def _recorded_change(self, listing: Listing, side: BookSide, price: Ticks, delta: Lots) -> None:
+        taken = 0
+        if delta > 0:
+            order = listing.recorded.arriving(side, price, delta)
+            if order is not None:
+                taken = self.floor.execute(
+                    listing, order, TimeInForce.IOC, self_trade=SelfTrade.PASS_OVER
+                ).filled
+        visible = listing.recorded.change(side, price, delta, taken)
+        self.floor.tell_levels(listing, {(side, price): visible}, None)
+
+    def external_trade(
+        self,
+        ticker: str,
+        price_ticks: Ticks,
+        count_lots: Lots,
+        taker_side: BookSide,
+        *,
+        trade_id: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        listing = self.listing(ticker)
+        maker_side = opposite(taker_side)
+        identity = trade_id or str(uuid4())
+        with self.steps.step() as step:
+            at_ms = step.at_ms if at is None else to_ms(at)
+            trade = TradePrint(identity, ticker, price_ticks, count_lots, taker_side, at_ms)
+            self.floor.print_trade(listing, trade)
+            for order, lots in list(listing.recorded.reached(maker_side, price_ticks, count_lots)):
+                self.floor.fill_resting(listing, order, lots, identity)
+            visible = listing.recorded.printed(maker_side, price_ticks, count_lots)
+            self.floor.tell_levels(listing, {(maker_side, price_ticks): visible}, None)
+
+    # For worlds, looking
+
+    def touch(self, ticker: str) -> Touch:
+        listing = self.listing(ticker)
+        bid, bid_lots, ask, ask_lots = listing.best()
+        return Touch(bid, bid_lots, ask, ask_lots, listing.last_ticks)
+
+    def status(self, ticker: str) -> str:
+        return self.listing(ticker).status.value
+
+    def restored(self) -> Mapping[str, Mapping[str, Any]]:
+        return {
+            ticker: listing.definition
+            for ticker, listing in self.catalog.listings.items()
+            if not listing.adopted and listing.status is not MarketStatus.FINALIZED
+        }
