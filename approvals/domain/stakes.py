@@ -13,8 +13,8 @@ from trading.domain.prices import ONE
 class Stakes:
     """The numbers of one decision. `chance` is that the order turns out right; what needs it is None without it.
 
-    `paid` is price x quantity as the order says it; an order that only reduces risks nothing new, so that
-    `if_right`, `if_wrong`, `expected` and `edge` are None for it: they would tell of the position, not of the order.
+    `paid` is price x quantity as the order says it. An order that only reduces risks nothing new: `if_right` and
+    `if_wrong` are None, and `expected` is what selling brings over keeping.
     """
 
     paid: Decimal
@@ -40,7 +40,8 @@ def stakes(terms: Terms, *, at_risk: Decimal, fee: Decimal, yes_probability: Dec
     entry = terms.limit_price if terms.action is Action.BUY else ONE - terms.limit_price
     opening = at_risk / entry
     if opening == 0:
-        return Stakes(terms.notional, fee, None, None, chance, None, None)
+        better = None if chance is None else terms.quantity * (chance - entry) - fee
+        return Stakes(terms.notional, fee, None, None, chance, better, better and better / terms.quantity)
     if_right = opening - at_risk - fee
     if_wrong = -at_risk - fee
     if chance is None:

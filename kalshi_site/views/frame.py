@@ -1,0 +1,188 @@
+"""The frame around every page: mode, trading state, equity, what waits, where one can go."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from approvals.models import Proposal
+from kalshi_site.models import TopicHead, User
+from kalshi_site.observability import request_id
+from portfolio.models import EquityPoint, TradingState
+from portfolio.risk import trading_state
+
+MODE_TEXTS = {
+    "paper": "Simulated exchange. No real money moves.",
+    "demo": "Kalshi's demo exchange. No real money moves.",
+    "live": "LIVE EXCHANGE. Real money moves.",
+}
+TOPICS = ("proposals", "orders", "positions", "trading", "quotes")
+STYLESHEETS = tuple(
+    f"css/{name}.css"
+    for name in ("tokens", "base", "layout", "components", "pictures", "decision", "states", "adapt")
+)
+LOOKS = {
+    "ACTIVE": ("TRADING", "go", "play"),
+    "REDUCING": ("PAUSED", "pause", "pause"),
+    "HALTED": ("STOPPED", "halt", "stop"),
+}
+PARTS = frozenset({"vitals", "state", "waiting"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One entry of the left column; `key` is the second key of its jump."""
+
+    name: str
+    url: str
+    icon: str
+    key: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateChip:
+    """The trading state with who, when and why."""
+
+    mode: str
+    word: str
+    tone: str
+    icon: str
+    since: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Everything that base.html shows around a page. `equity` is None while unknown."""
+
+    mode: str
+    mode_text: str
+    theme: str
+    color_scheme: str
+    themes: tuple[str, ...]
+    stylesheets: tuple[str, ...]
+    now: datetime
+    server_ms: int
+    version: str
+    request_id: str
+    path: str
+    state: StateChip | None = None
+    equity: Decimal | None = None
+    waiting: int = 0
+    topics: str = ""
+    quotes_ms: int | None = None
+    quotes_age: str = "–"
+    places: tuple[tuple[Place, ...], ...] = ()
+    roles: str = ""
+    may_halt: bool = False
+    may_resume: bool = False
+
+
+@cache
+def version() -> str:
+    """The package's version, from its own declaration."""
+    declared = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(declared["project"]["version"])
+
+
+def bare_frame(request: HttpRequest) -> Frame:
+    """The frame of the door and of error pages: no rows are read."""
+    theme = theme_of(request)
+    now = timezone.now()
+    return Frame(
+        mode=settings.KALSHI_PROFILE,
+        mode_text=MODE_TEXTS[settings.KALSHI_PROFILE],
+        theme=theme,
+        color_scheme="dark light" if theme == "system" else theme,
+        themes=tuple(User.Theme.values),
+        stylesheets=STYLESHEETS,
+        now=now,
+        server_ms=int(now.timestamp() * 1000),
+        version=version(),
+        request_id=request_id.get(),
+        path=request.get_full_path() if request.method == "GET" else "/",
+    )
+
+
+def frame_of(request: HttpRequest) -> Frame:
+    """The frame of this request; the bare one where nobody is signed in."""
+    user = getattr(request, "user", None)
+    bare = bare_frame(request)
+    if not isinstance(user, User):
+        return bare
+    venue = settings.KALSHI_PROFILE
+    heads = dict.fromkeys(TOPICS, 0) | dict(
+        TopicHead.objects.filter(topic__in=TOPICS).values_list("topic", "version")
+    )
+    point = EquityPoint.objects.filter(venue=venue).order_by("-at").first()
+    return Frame(
+        **{name: getattr(bare, name) for name in _BARE},
+        state=_chip(trading_state(venue)),
+        equity=None if point is None else point.equity,
+        waiting=Proposal.objects.filter(venue=venue).decidable().count(),
+        topics=json.dumps(heads),
+        places=_places(request, user),
+        roles=", ".join(user.groups.values_list("name", flat=True)),
+        may_halt=user.has_perm("portfolio.stop_trading"),
+        may_resume=user.has_perm("portfolio.resume_trading"),
+    )
+
+
+_BARE = (
+    *("mode", "mode_text", "theme", "color_scheme", "themes", "stylesheets"),
+    *("now", "server_ms", "version", "request_id", "path"),
+)
+
+
+def theme_of(request: HttpRequest) -> str:
+    """The signed-in person's theme, else the cookie's, else the system's; set by the server, so nothing flashes."""
+    user = getattr(request, "user", None)
+    chosen = user.theme if isinstance(user, User) else request.COOKIES.get("theme", "")
+    return chosen if chosen in User.Theme.values else "system"
+
+
+def _chip(row: TradingState) -> StateChip:
+    word, tone, icon = LOOKS[row.mode]
+    return StateChip(row.mode, word, tone, icon, row.changed_at, row.changed_by, row.reason)
+
+
+def _places(request: HttpRequest, user: User) -> tuple[tuple[Place, ...], ...]:
+    """Only pages that exist, and only those this person may open."""
+
+    def place(name: str, url: str, icon: str, key: str = "") -> Place:
+        here = request.path == url or (url != "/" and request.path.startswith(f"{url}/"))
+        return Place(name, url, icon, key, here)
+
+    desk = (
+        place("Dashboard", "/", "dash", "d"),
+        place("Approvals", "/approvals", "inbox", "a"),
+        place("Markets", "/markets", "market", "m"),
+        place("Orders", "/orders", "list", "o"),
+        place("Positions", "/positions", "layers", "p"),
+    )
+    rest = [place("API", "/api/docs", "code")]
+    if user.is_staff:
+        if user.has_perm("kalshi_site.view_auditentry"):
+            rest.append(place("Audit", "/admin/kalshi_site/auditentry/", "book", "u"))
+        rest.append(place("Admin", "/admin/", "gear"))
+    return desk, tuple(rest)
+
+
+@require_GET
+def part(request: HttpRequest, name: str) -> HttpResponse:
+    """One live piece of the frame: vitals, state or waiting."""
+    if name not in PARTS:
+        raise Http404
+    return render(request, f"base.html#{name}", {"frame": frame_of(request)})

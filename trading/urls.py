@@ -1,0 +1,15 @@
+"""Addresses of markets, orders and the ways out."""
+
+from django.urls import path
+
+from trading import views
+
+urlpatterns = [
+    path("markets", views.markets, name="markets"),
+    path("markets/<str:ticker>", views.market, name="market"),
+    path("orders", views.orders, name="orders"),
+    path("orders/cancel-all", views.cancel_all, name="orders-cancel-all"),
+    path("orders/<str:public_id>", views.order, name="order"),
+    path("orders/<str:public_id>/cancel", views.cancel, name="order-cancel"),
+    path("positions/<str:ticker>/close", views.close, name="position-close"),
+]
