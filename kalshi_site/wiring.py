@@ -14,7 +14,10 @@ from trading.agent.forecaster import OfflineAnalyst
 from trading.exchange.account import open_account
 from trading.exchange.auth import Signer, open_signer
 from trading.exchange.errors import KeyFileRefused
+from trading.exchange.gateway import StreamGateway
 from trading.exchange.market_data import open_market_data
+from trading.exchange.stream import open_stream
+from trading.execution.own_stream import OwnStream
 from trading.execution.process import Execution
 from trading.execution.reconcile import Reconciler
 from trading.execution.router import Router, open_order_gateway
@@ -64,7 +67,12 @@ def execution(stop: threading.Event, on_ready: Callable[[], None]) -> Execution:
         orders=open_order_gateway(settings.KALSHI_REST_URL, trade_signer()),
         deployment=deployment_id(),
     )
-    return Execution(router=router, reconciler=reconciler(), stop=stop, on_ready=on_ready)
+    news = OwnStream(venue=settings.KALSHI_PROFILE, open_stream=_open_own_stream, stop=stop)
+    return Execution(router=router, reconciler=reconciler(), news=news, stop=stop, on_ready=on_ready)
+
+
+def _open_own_stream() -> StreamGateway:
+    return open_stream(settings.KALSHI_WS_URL, read_signer(), {"fill": None, "user_orders": None})
 
 
 def deployment_id() -> uuid.UUID:

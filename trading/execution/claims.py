@@ -66,6 +66,8 @@ def _reason_not_to_send(proposal: Proposal, rules: ClaimRules) -> str:
     approved_at = proposal.decided_at
     if approved_at is None or timezone.now() - approved_at > rules.approval_life:
         return "the approval was not claimed in time"
+    if Order.objects.filter(ticker=proposal.ticker, state=OrderState.UNKNOWN).exists():
+        return "E610: an order in this market has an unknown outcome"
     try:
         report = risk.check_order(
             venue=proposal.venue,

@@ -6,6 +6,7 @@ repeated safely.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -20,10 +21,12 @@ from kalshi_site.versioning import StaleVersion, compare_and_set
 from portfolio import ledger, risk
 from trading.domain.orders import (
     OPEN,
+    ORDER_TRANSITIONS,
     BookSide,
     OrderState,
     Side,
     TimeInForce,
+    newest,
     require_move,
     state_from_counts,
 )
@@ -31,6 +34,8 @@ from trading.domain.prices import MONEY_STEP, complement
 from trading.exchange.outcomes import Accepted, NotSent, Refused, SubmitOutcome, Unknown
 from trading.exchange.reports import FillReport, OrderReport
 from trading.models import Fill, Market, Order, OrderEvent
+
+log = logging.getLogger(__name__)
 
 ZERO = Decimal(0)
 _TRIES = 8  # two processes and a stream may write the same order within milliseconds
@@ -127,14 +132,17 @@ def advance(
 
     def write(current: Order) -> Order:
         before = OrderState(current.state)
+        after = newest(before, state)
         filled = max(current.filled_quantity, at_least_filled)
+        if after is not state:
+            changes.pop("remaining_quantity", None)  # as late as the state that it came with
         news = {key: value for key, value in changes.items() if getattr(current, key) != value}
-        if before is state and filled == current.filled_quantity and not news:
+        if before is after and filled == current.filled_quantity and not news:
             return current
-        if before is not state:
-            require_move(before, state)
+        if before is not after:
+            require_move(before, after)
         fresh = compare_and_set(
-            current, state=state.value, filled_quantity=filled, evidence=evidence[:300], **news
+            current, state=after.value, filled_quantity=filled, evidence=evidence[:300], **news
         )
         _remember(fresh, before.value, actor, evidence)
         _release_when_over(fresh)
@@ -220,13 +228,7 @@ def _add_to_order(order: Order, fill: Fill) -> None:
     booked = sum((f.quantity for f in fills), ZERO)
     paid = sum((f.quantity * f.price for f in fills), ZERO)
     filled = max(order.filled_quantity, booked)
-    state = OrderState(order.state)
-    if state in OPEN:
-        state = OrderState.FILLED if filled >= order.quantity else OrderState.PARTIALLY_FILLED
-    elif filled >= order.quantity:
-        state = OrderState.FILLED
-    if state is not OrderState(order.state):
-        require_move(OrderState(order.state), state)
+    state = _after_fill(OrderState(order.state), whole=filled >= order.quantity)
     closed = state not in OPEN
     fresh = compare_and_set(
         order,
@@ -244,6 +246,16 @@ def _add_to_order(order: Order, fill: Fill) -> None:
             key=fresh.proposal.public_id, book_side=BookSide(fill.book_side), count=fill.quantity
         )
     _release_when_over(fresh)
+
+
+def _after_fill(known: OrderState, *, whole: bool) -> OrderState:
+    """A fill is proof whatever we believed before. Where the table has no such move the belief was wrong: say so loudly."""
+    told = OrderState.FILLED if whole else OrderState.PARTIALLY_FILLED
+    state = newest(known, told)
+    if state is known or state in ORDER_TRANSITIONS[known]:
+        return state
+    log.error("order.fill.contradicts_state", extra={"state": known.value})
+    return known
 
 
 def _release_when_over(order: Order) -> None:

@@ -13,6 +13,7 @@ from django.db import close_old_connections
 
 from kalshi_site import locks
 from trading.exchange.errors import ExchangeError
+from trading.execution.own_stream import OwnStream
 from trading.execution.reconcile import Reconciled, Reconciler, mark_overdue
 from trading.execution.router import Router
 from trading.execution.wake import nudges
@@ -32,12 +33,14 @@ class Execution:
 
     router: Router
     reconciler: Reconciler
+    news: OwnStream
     stop: threading.Event
     on_ready: Callable[[], None]
     _asked_at: float = float("-inf")
 
     def run(self) -> None:
         """Work until `stop`. Start-up and recovery are one path: compare first, then claim."""
+        self.news.start()
         while not self.stop.is_set():
             try:
                 with locks.lease(LEASE, ttl=LEASE_TTL) as held:

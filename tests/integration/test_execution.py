@@ -1,0 +1,344 @@
+"""The claim, the one send and what follows, with the exchange answering, refusing, dropping and lying."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from approvals import decisions
+from approvals.domain.lifecycle import WrongState
+from approvals.models import Proposal
+from kalshi_site import locks
+from kalshi_site.models import AuditEntry
+from portfolio import ledger, risk
+from portfolio.models import CashEntry, Position, Reservation
+from tests import factories
+from tests.fakes import FakeExchange, accept, drop_after_accept, drop_before_accept, fill
+from trading.domain.orders import OrderState
+from trading.exchange.outcomes import NotSent, Refused, Unknown
+from trading.execution import lifecycle
+from trading.execution.claims import ClaimRules
+from trading.execution.reconcile import Evidence, Reconciled, Reconciler, mark_overdue
+from trading.execution.router import Router
+from trading.models import Fill, Order, OrderEvent, Quote
+
+D = Decimal
+VENUE = factories.VENUE
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
+
+
+@pytest.fixture
+def exchange() -> FakeExchange:
+    return FakeExchange()
+
+
+@pytest.fixture
+def held() -> Iterator[locks.Held]:
+    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
+        yield lease
+
+
+def router(exchange: FakeExchange, **changes: Any) -> Router:
+    return Router(venue=VENUE, orders=exchange, deployment=uuid.UUID(int=1), **changes)
+
+
+def reconciler(exchange: FakeExchange, evidence: Evidence | None = None) -> Reconciler:
+    quick = Evidence(timedelta(0), timedelta(0), 2)
+    return Reconciler(VENUE, exchange, exchange, evidence or quick)  # type: ignore[arg-type]
+
+
+def approved(**fields: Any) -> Proposal:
+    factories.funded()
+    proposal = factories.ProposalFactory(**fields)
+    return decisions.approve(
+        proposal=proposal, version=proposal.version, actor=factories.approver(), method="page"
+    )
+
+
+def test_an_approved_proposal_becomes_one_resting_order(exchange: FakeExchange, held: locks.Held) -> None:
+    proposal = approved()
+    assert router(exchange).round(held) == 1
+    order = Order.objects.get()
+    assert (order.state, order.proposal_id, order.attempts) == ("resting", proposal.pk, 1)
+    assert exchange.sent[0]["client_order_id"] == order.client_order_id
+    assert order.body_hash and order.venue_order_id == "venue-1"
+    assert Proposal.objects.get().state == "claimed"
+    assert [e.to_state for e in OrderEvent.objects.all()] == ["sending", "resting"]
+
+
+def test_a_second_round_sends_nothing_more(exchange: FakeExchange, held: locks.Held) -> None:
+    approved()
+    desk = router(exchange)
+    assert [desk.round(held), desk.round(held)] == [1, 0]
+    assert len(exchange.sent) == 1
+
+
+def test_a_fill_moves_order_position_cash_and_frees_the_reservation(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    exchange.behaviour = fill
+    approved()
+    router(exchange).round(held)
+    assert Order.objects.get().state == "filled"
+    assert Reservation.objects.get().released_at is None, "the fill is not in the books yet: still reserved"
+    reconciler(exchange).run()
+    position = Position.objects.get()
+    assert (position.quantity, position.cost, position.fees) == (D(10), D(5), D("0.01"))
+    assert ledger.cash(VENUE) == exchange.cash == D("9994.99")
+    assert Reservation.objects.get().released_at is not None
+
+
+def test_the_same_fill_is_booked_once_however_often_it_comes(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = fill
+    approved()
+    router(exchange).round(held)
+    report = exchange.executions[0]
+    assert lifecycle.record_fill(VENUE, report) is not None
+    assert lifecycle.record_fill(VENUE, report) is None
+    reconciler(exchange).run()
+    assert Fill.objects.count() == 1
+    assert CashEntry.objects.filter(kind="fill").count() == 1
+
+
+def test_a_fill_that_overtakes_the_answer_is_kept(exchange: FakeExchange, held: locks.Held) -> None:
+    def fill_first(ex: FakeExchange, body: dict[str, Any]) -> Any:
+        answer = accept(ex, body)
+        news = ex.execute(answer.order_id, D(4))
+        from dataclasses import replace
+
+        assert lifecycle.record_fill(VENUE, replace(news, client_order_id=body["client_order_id"])) is not None
+        return answer  # says: nothing filled, all remaining
+
+    exchange.behaviour = fill_first
+    approved()
+    router(exchange).round(held)
+    order = Order.objects.get()
+    assert (order.state, order.filled_quantity, order.remaining_quantity) == ("partially_filled", D(4), D(6))
+
+
+def test_a_refusal_closes_the_order_and_frees_the_money(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = lambda *_: Refused(400, "insufficient_balance", "not enough")
+    approved()
+    router(exchange).round(held)
+    order = Order.objects.get()
+    assert (order.state, order.code) == ("rejected", "insufficient_balance")
+    assert Reservation.objects.get().released_at is not None
+
+
+def test_not_sent_is_proven_and_closes_the_order(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = lambda *_: NotSent("connection refused")
+    approved()
+    router(exchange).round(held)
+    assert Order.objects.get().state == "not_sent"
+
+
+@pytest.mark.parametrize("behaviour", [drop_after_accept, drop_before_accept])
+def test_no_answer_is_unknown_keeps_the_reservation_and_is_never_resent(
+    exchange: FakeExchange, held: locks.Held, behaviour: Any
+) -> None:
+    exchange.behaviour = behaviour
+    approved()
+    desk = router(exchange)
+    desk.round(held)
+    desk.round(held)
+    assert Order.objects.get().state == "unknown"
+    assert Reservation.objects.get().released_at is None
+    assert len(exchange.sent) == 1
+
+
+def test_an_unknown_order_that_is_on_the_exchange_is_found(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = drop_after_accept
+    approved()
+    router(exchange).round(held)
+    reconciler(exchange).orders(Reconciled())
+    assert Order.objects.get().state == "resting"
+
+
+def test_read_lag_alone_never_makes_an_order_absent(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = drop_after_accept
+    approved()
+    router(exchange).round(held)
+    exchange.hidden = {Order.objects.get().client_order_id}
+    exchange.reads_as_of = timezone.now() - timedelta(seconds=5)
+    for _ in range(5):
+        reconciler(exchange).orders(Reconciled())
+    assert Order.objects.get().state == "unknown"
+
+
+def test_absent_needs_two_searches_and_leaves_a_trace(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = drop_before_accept
+    approved()
+    router(exchange).round(held)
+    judge = reconciler(exchange)
+    judge.orders(Reconciled())
+    assert Order.objects.get().state == "unknown"
+    judge.orders(Reconciled())
+    order = Order.objects.get()
+    assert order.state == "absent" and "2 complete searches" in order.evidence
+    assert Reservation.objects.get().released_at is not None
+    assert AuditEntry.objects.filter(verb="order.absent").exists()
+
+
+def test_an_absent_order_that_fills_after_all_is_adopted(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = drop_after_accept
+    approved()
+    router(exchange).round(held)
+    order = Order.objects.get()
+    exchange.hidden = {order.client_order_id}
+    for _ in range(2):
+        reconciler(exchange).orders(Reconciled())
+    assert Order.objects.get().state == "absent"
+    exchange.hidden = set()
+    from dataclasses import replace
+
+    news = exchange.execute("venue-1", D(10))
+    assert lifecycle.record_fill(VENUE, replace(news, client_order_id=order.client_order_id)) is not None
+    assert Order.objects.get().state == "filled"
+    assert Position.objects.get().quantity == D(10)
+
+
+def test_a_sender_that_died_leaves_an_order_that_becomes_unknown(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def die(point: str) -> None:
+        if point == "claimed":
+            raise Died
+
+    approved()
+    with pytest.raises(Died):
+        router(exchange, checkpoint=die).round(held)
+    assert Order.objects.get().state == "sending"
+    Order.objects.update(answer_due_at=timezone.now() - timedelta(seconds=1))
+    assert mark_overdue(VENUE) == 1
+    assert router(exchange).round(held) == 0
+    assert exchange.sent == []
+
+
+def test_the_claim_judges_again_and_voids_what_no_longer_holds(exchange: FakeExchange, held: locks.Held) -> None:
+    approved()
+    Quote.objects.update(yes_ask=D("0.40"), yes_bid=D("0.38"))
+    assert router(exchange).round(held) == 0
+    proposal = Proposal.objects.get()
+    assert proposal.state == "voided"
+    assert "E310" in proposal.events.last().reason
+    assert Reservation.objects.get().released_at is not None
+    assert exchange.sent == []
+
+
+def test_a_stop_between_approval_and_claim_voids(exchange: FakeExchange, held: locks.Held) -> None:
+    approved()
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    assert router(exchange).round(held) == 0
+    assert Proposal.objects.get().state == "voided"
+
+
+def test_an_old_approval_is_not_sent(exchange: FakeExchange, held: locks.Held) -> None:
+    approved()
+    Proposal.objects.update(decided_at=timezone.now() - timedelta(minutes=5))
+    assert router(exchange).round(held) == 0
+    assert Proposal.objects.get().state == "voided"
+
+
+def test_a_market_with_an_unknown_order_takes_no_new_one(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = drop_before_accept
+    first = approved()
+    router(exchange).round(held)
+    exchange.behaviour = accept
+    from trading.models import Market
+
+    approved(market=Market.objects.get(ticker=first.ticker))
+    assert router(exchange).round(held) == 0
+    assert "unknown" in Proposal.objects.latest("id").events.last().reason
+
+
+def test_a_stop_cancels_working_orders_and_a_cancel_is_verified_by_reading(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    approved()
+    desk = router(exchange)
+    desk.round(held)
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    desk.round(held)
+    reconciler(exchange).orders(Reconciled())
+    order = Order.objects.get()
+    assert (order.state, order.cancel_requested_by) == ("canceled", "execution")
+    assert exchange.book["venue-1"].state is OrderState.CANCELED
+    assert Reservation.objects.get().released_at is not None
+
+
+def test_cancel_works_while_trading_is_stopped(exchange: FakeExchange, held: locks.Held) -> None:
+    approved()
+    desk = router(exchange)
+    desk.round(held)
+    lifecycle.request_cancel(order=Order.objects.get(), actor="operator")
+    desk.round(held)
+    reconciler(exchange).orders(Reconciled())
+    with pytest.raises(lifecycle.NotCancelable):
+        lifecycle.request_cancel(order=Order.objects.get(), actor="operator")
+
+
+def test_a_lease_that_was_taken_over_claims_nothing(exchange: FakeExchange) -> None:
+    approved()
+    with locks.lease("execution", ttl=timedelta(seconds=0)) as old:
+        with locks.lease("execution", ttl=timedelta(minutes=1)), pytest.raises(locks.Outrun):
+            router(exchange).round(old)
+    assert not Order.objects.exists()
+    assert exchange.sent == []
+
+
+def test_the_database_refuses_a_second_order_and_a_second_attempt(exchange: FakeExchange, held: locks.Held) -> None:
+    approved()
+    router(exchange).round(held)
+    order = Order.objects.get()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Order.objects.filter(pk=order.pk).update(attempts=2)
+    order.pk = None
+    order.public_id, order.client_order_id, order.venue_order_id = "ord_x", "x", "x"
+    with pytest.raises(IntegrityError), transaction.atomic():
+        order.save(force_insert=True)
+
+
+def test_a_claimed_proposal_cannot_be_claimed_again(exchange: FakeExchange, held: locks.Held) -> None:
+    proposal = approved()
+    router(exchange).round(held)
+    with pytest.raises(WrongState), transaction.atomic():
+        decisions.claim(proposal=Proposal.objects.get(pk=proposal.pk))
+
+
+def test_an_order_found_on_the_exchange_is_adopted_and_labelled(exchange: FakeExchange) -> None:
+    market = factories.quoted_market()
+    exchange.rest(
+        {"client_order_id": "by-hand", "ticker": market.ticker, "side": "bid", "price": "0.30", "count": "5"}
+    )
+    assert reconciler(exchange).run().adopted == 1
+    order = Order.objects.get()
+    assert (order.origin, order.client_order_id, order.state) == ("external", "by-hand", "resting")
+    assert reconciler(exchange).run().adopted == 0
+
+
+def test_a_broken_send_is_unknown_not_failed(exchange: FakeExchange, held: locks.Held) -> None:
+    def broken(*_: Any) -> Any:
+        raise MemoryError("odd")
+
+    exchange.behaviour = broken
+    approved()
+    router(exchange).round(held)
+    assert Order.objects.get().state == "unknown"
+
+
+def test_an_outcome_without_proof_keeps_its_exchange_code(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = lambda *_: Unknown("HTTP 409", 409, "order_already_exists")
+    approved()
+    router(exchange, rules=ClaimRules()).round(held)
+    assert (Order.objects.get().state, Order.objects.get().code) == ("unknown", "order_already_exists")
