@@ -92,9 +92,11 @@ def _read_private(path: Path) -> bytes:
         raise KeyFileRefused(f"{path} is missing; correct the path") from error
     except OSError as error:
         raise KeyFileRefused(f"{path} cannot be opened: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _require_private(path, os.fstat(descriptor))
-        return file.read(_LARGEST_KEY_FILE)
+        return os.read(descriptor, _LARGEST_KEY_FILE)
+    finally:
+        os.close(descriptor)
 
 
 def _require_private(path: Path, status: os.stat_result) -> None:
