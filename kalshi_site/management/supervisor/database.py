@@ -50,7 +50,7 @@ def _migrations() -> tuple[int, int]:
 
 def _describe() -> str:
     if connection.vendor == "postgresql":
-        version: tuple[int, ...] = connection.get_database_version()  # type: ignore[attr-defined]  # untyped in stubs
+        version: tuple[int, ...] = connection.get_database_version()
         return f"PostgreSQL {version[0]}"
     import sqlite3
 
