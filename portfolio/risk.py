@@ -82,11 +82,11 @@ def set_limit(*, name: str, value: Decimal, actor: str, reason: str = "") -> Ris
     """Change one limit, with its history and audit row. Raises UnknownLimit."""
     if name not in PAPER_LIMITS:
         raise UnknownLimit(f"no rule reads the limit {name}")
-    row, _ = RiskLimit.objects.get_or_create(name=name, defaults={"value": PAPER_LIMITS[name].value})
+    RiskLimit.objects.get_or_create(name=name, defaults={"value": PAPER_LIMITS[name].value})
+    row = RiskLimit.objects.select_for_update().get(name=name)
     before = row.value
-    row.value, row.note, row.version, row.updated_at = value, reason, F("version") + 1, timezone.now()
-    row.save()
-    row.refresh_from_db()
+    row.value, row.note, row.version, row.updated_at = value, reason, row.version + 1, timezone.now()
+    row.save()  # not compare_and_set: the history of settings is written on save
     audit.record(
         actor=actor,
         verb="limit.set",
