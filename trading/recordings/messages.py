@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from trading.domain.book import Book, RawLevel, lots, side_and_tick, ticks
-from trading.domain.orders import Side
+from trading.domain.matching import Lots, Ticks
+from trading.domain.orders import BookSide, Side
 
 # A number that is none, or is finer than the exchange's steps, makes a line that we cannot use.
 Price = Annotated[str, Meta(pattern=r"^[01]\.\d{1,4}$")]
@@ -20,6 +21,7 @@ Change = Annotated[str, Meta(pattern=r"^-?\d+(\.\d{1,2})?$")]
 
 WireLevel = tuple[Price, Count]
 WireSide = Literal["yes", "no"]
+_SIDES: dict[str, Side] = {side.value: side for side in Side}
 
 
 class SnapshotBody(msgspec.Struct, frozen=True):
@@ -106,13 +108,18 @@ def apply(book: Book, received: Received) -> None:
     if isinstance(event, Delta):
         if not book.is_current:
             return
-        side, tick = side_and_tick(Side(event.msg.side), ticks(event.msg.price_dollars))
-        book.apply_delta(side, tick, lots(event.msg.delta_fp), at_ms=event.msg.ts_ms)
+        book.apply_delta(*delta_change(event.msg), at_ms=event.msg.ts_ms)
     elif isinstance(event, Snapshot):
         bids, asks = snapshot_levels(event.msg)
         book.apply_snapshot(bids, asks, at_ms=received.recv_ms)
     elif isinstance(event, Gap):
         book.invalidate()
+
+
+def delta_change(body: DeltaBody) -> tuple[BookSide, Ticks, Lots]:
+    """A change's side, tick on the YES scale, and signed lots."""
+    side, tick = side_and_tick(_SIDES[body.side], ticks(body.price_dollars))
+    return side, tick, lots(body.delta_fp)
 
 
 def snapshot_levels(body: SnapshotBody) -> tuple[list[RawLevel], list[RawLevel]]:

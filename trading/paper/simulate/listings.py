@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import exp
 from typing import Any
 
 from trading.paper.simulate.gauges import Gauge, Strike
@@ -106,7 +107,7 @@ class Calendar:
         return Gauge(
             path=Wiener(self.seed, event_ticker, _EVENT_DOUBLINGS),
             starts_at=opens_at,
-            start=measure.start * (1 + scatter) if measure.geometric else measure.start + scatter,
+            start=measure.start * exp(scatter) if measure.geometric else measure.start + scatter,
             volatility=measure.swing / measure.swing_over**0.5,
             step=measure.step,
             geometric=measure.geometric,
