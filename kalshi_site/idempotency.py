@@ -125,7 +125,7 @@ def once(*, required: bool = True, versioned: bool = False) -> Callable[[Method[
 
         # The schema reads these.
         guarded.__dict__.update(idempotency_key="required" if required else "optional", versioned=versioned)
-        return cast(Method[View, P], guarded)
+        return cast("Method[View, P]", guarded)
 
     return decorate
 

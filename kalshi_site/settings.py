@@ -269,19 +269,39 @@ STORAGES = {
 
 # --- API
 REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    # The rooms' views are plain; what every door has in common is named here, because rooms cannot import upward.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "kalshi_site.api.authentication.BearerToken",
+        "kalshi_site.api.authentication.PageSession",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["kalshi_site.api.permissions.MayCall"],
+    "DEFAULT_THROTTLE_CLASSES": ["kalshi_site.api.throttling.PerCaller"],
+    "DEFAULT_RENDERER_CLASSES": ["kalshi_site.api.wire.DeskRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["kalshi_site.api.wire.StrictJSON"],
+    "DEFAULT_PAGINATION_CLASS": "kalshi_site.api.paging.SignedCursor",
+    "DEFAULT_FILTER_BACKENDS": [],
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "kalshi_site.api.schema.DeskSchema",
+    "EXCEPTION_HANDLER": "kalshi_site.api.problems.handle",
+    "DATETIME_FORMAT": None,  # the renderer writes milliseconds
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Kalshi Ops",
+    "DESCRIPTION": "Read the desk, decide proposals, find the way out. Amounts are strings with fixed decimals, "
+    "times RFC 3339 in UTC, what is not known is null.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "ProposalStatus": "approvals.domain.lifecycle.ProposalState",
+        "OrderStatus": "trading.domain.orders.OrderState",
+        "MarketStatus": "trading.domain.markets.MarketStatus",
+        "Side": "trading.domain.orders.Side",
+        "Action": "trading.domain.orders.Action",
+    },
 }
 
 # --- time, words, logs

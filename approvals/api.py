@@ -1,0 +1,142 @@
+"""Proposals over REST: read them, approve and decline them. Each decision names the version that was seen."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from approvals import decisions
+from approvals.domain.lifecycle import ProposalState
+from approvals.models import Proposal
+from kalshi_site.idempotency import once, version_seen
+from kalshi_site.identity import Right
+from kalshi_site.models import User
+
+READ = Right.of("approvals.view_proposal", "read")
+DECIDE = Right.of("approvals.decide_proposal", "approve")
+
+
+class ProposalOut(serializers.ModelSerializer[Proposal]):
+    """A proposal as it was frozen when it was handed in, and what became of it."""
+
+    id = serializers.CharField(source="public_id")
+    status = serializers.ChoiceField(choices=[state.value for state in ProposalState], source="state")
+    quantity = serializers.DecimalField(max_digits=18, decimal_places=2)
+    limit_price = serializers.DecimalField(max_digits=9, decimal_places=4)
+    notional = serializers.DecimalField(max_digits=18, decimal_places=6, source="terms.notional")
+    checks = serializers.ListField(child=serializers.DictField(), source="risk_report.checks", default=list)
+
+    class Meta:
+        model = Proposal
+        fields = (
+            *("id", "version", "status", "origin", "proposer", "strategy"),
+            *("ticker", "event_ticker", "series_ticker", "title", "rules_text", "close_at"),
+            *("action", "side", "quantity", "limit_price", "notional", "reduce_only", "terms_hash"),
+            *("risk_level", "checks", "quote", "forecast"),
+            *("deadline_at", "required_approvals", "approvals_count"),
+            *("decided_at", "decided_by", "decision_reason", "created_at", "updated_at"),
+        )
+        read_only_fields = fields
+
+
+class ProposalFilter(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=[state.value for state in ProposalState], required=False)
+    ticker = serializers.CharField(max_length=120, required=False)
+
+
+class Note(serializers.Serializer[Any]):
+    note = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+
+
+class Reason(serializers.Serializer[Any]):
+    reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+
+
+def _person(request: Request) -> User:
+    assert isinstance(request.user, User)  # the permission class lets nobody else in
+    return request.user
+
+
+class _Proposals(GenericAPIView[Proposal]):
+    serializer_class = ProposalOut
+    lookup_field = "public_id"
+    rights: ClassVar[dict[str, Right]] = {"GET": READ}
+
+    def get_queryset(self) -> QuerySet[Proposal]:
+        """The proposals of this profile's venue."""
+        return Proposal.objects.filter(venue=settings.KALSHI_PROFILE)
+
+
+class ProposalList(_Proposals, ListAPIView[Proposal]):
+    """Proposals, newest first."""
+
+    def get_queryset(self) -> QuerySet[Proposal]:
+        """Raises ValidationError on a status that does not exist."""
+        wanted = ProposalFilter(data=self.request.query_params)
+        wanted.is_valid(raise_exception=True)
+        renamed = {"status": "state"}
+        fields = {renamed.get(name, name): value for name, value in wanted.validated_data.items()}
+        return super().get_queryset().filter(**fields)
+
+    @extend_schema(operation_id="list_proposals", parameters=[ProposalFilter])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class ProposalDetail(_Proposals, RetrieveAPIView[Proposal]):
+    """One proposal."""
+
+    @extend_schema(operation_id="get_proposal")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class ProposalApprove(_Proposals):
+    """Approve exactly what was seen."""
+
+    rights: ClassVar[dict[str, Right]] = {"POST": DECIDE}
+    accepts = frozenset({"note"})
+
+    @extend_schema(operation_id="approve_proposal", request=Note, responses=ProposalOut)
+    @once(versioned=True)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Approve if it still stands and the gateway still says yes on fresh numbers. Execution then sends it once."""
+        body = Note(data=request.data)
+        body.is_valid(raise_exception=True)
+        approved = decisions.approve(
+            proposal=self.get_object(),
+            version=version_seen(request.headers),
+            actor=_person(request),
+            method="rest",
+            note=body.validated_data["note"],
+        )
+        return Response(self.get_serializer(approved).data)
+
+
+class ProposalDecline(_Proposals):
+    """Say no to what was seen."""
+
+    rights: ClassVar[dict[str, Right]] = {"POST": DECIDE}
+    accepts = frozenset({"reason"})
+
+    @extend_schema(operation_id="decline_proposal", request=Reason, responses=ProposalOut)
+    @once(versioned=True)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Decline. Nothing is traded."""
+        body = Reason(data=request.data)
+        body.is_valid(raise_exception=True)
+        declined = decisions.decline(
+            proposal=self.get_object(),
+            version=version_seen(request.headers),
+            actor=_person(request),
+            method="rest",
+            reason=body.validated_data["reason"],
+        )
+        return Response(self.get_serializer(declined).data)

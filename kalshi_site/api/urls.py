@@ -1,0 +1,44 @@
+"""Addresses of the API, without trailing slash. Everything below `/api/` that is not here is a problem document too."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_required
+from django.urls import include, path, re_path
+
+from approvals import api as approvals
+from kalshi_site.api.docs import Docs, OpenApi, Unknown
+from kalshi_site.api.door import door
+from kalshi_site.api.health import Health
+from portfolio import api as portfolio
+from trading.api import markets, orders, state
+
+v1 = [
+    path("proposals", door(approvals.ProposalList)),
+    path("proposals/<str:public_id>", door(approvals.ProposalDetail)),
+    path("proposals/<str:public_id>/approve", door(approvals.ProposalApprove)),
+    path("proposals/<str:public_id>/decline", door(approvals.ProposalDecline)),
+    path("orders", door(orders.OrderList)),
+    path("orders/cancel-all", door(orders.OrderCancelAll)),
+    path("orders/<str:public_id>", door(orders.OrderDetail)),
+    path("orders/<str:public_id>/cancel", door(orders.OrderCancel)),
+    path("fills", door(orders.FillList)),
+    path("positions", door(portfolio.PositionList)),
+    path("positions/<str:ticker>", door(portfolio.PositionDetail)),
+    path("positions/<str:ticker>/close", door(orders.PositionClose)),
+    path("portfolio", door(portfolio.Portfolio)),
+    path("markets", door(markets.MarketList)),
+    path("markets/<str:ticker>", door(markets.MarketDetail)),
+    path("markets/<str:ticker>/orderbook", door(markets.MarketBook)),
+    path("trading/state", door(state.State)),
+    path("trading/pause", door(state.Pause)),
+    path("trading/resume", door(state.Resume)),
+    path("trading/halt", door(state.Halt)),
+    path("health", door(Health)),
+    path("openapi.json", door(OpenApi), name="openapi"),
+]
+
+urlpatterns = [
+    path("v1/", include(v1)),
+    path("docs", login_required(Docs.as_view()), name="api-docs"),
+    re_path(r"^.*$", door(Unknown)),
+]

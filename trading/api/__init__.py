@@ -1,0 +1,1 @@
+"""Markets, orders, fills, exits and the trading state over REST."""
