@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -24,7 +25,7 @@ from approvals.signals import proposal_approved
 from kalshi_site.models import AuditEntry, ChangeLog, TopicHead
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
-from portfolio.models import Reservation
+from portfolio.models import Position, Reservation
 from tests import factories
 from trading.domain.orders import Action, Side, Terms
 from trading.models import Market, Quote
@@ -237,3 +238,46 @@ def test_an_operator_resumes_only_from_the_state_that_was_seen() -> None:
     stopped = risk.halt(venue=VENUE, actor="one", reason="drill")
     assert (stopped.mode, stopped.kill_epoch) == ("HALTED", 1)
     assert risk.halt(venue=VENUE, actor="one", reason="again").version == stopped.version
+
+
+def held(market: Market, quantity: str = "40") -> None:
+    Position.objects.create(
+        venue=VENUE, ticker=market.ticker, event_ticker=market.event_ticker, quantity=D(quantity), cost=D(16)
+    )
+
+
+@pytest.mark.parametrize("act", [risk.resume, risk.pause, risk.halt])
+@pytest.mark.parametrize(("quantity", "side", "price"), [("40", "yes", "0.46"), ("-40", "no", "0.48")])
+def test_closing_by_hand_is_approved_at_once_in_every_trading_state(
+    act: object, quantity: str, side: str, price: str
+) -> None:
+    factories.funded()
+    market = factories.quoted_market()
+    held(market, quantity)
+    act(venue=VENUE, actor="operator", reason="")  # type: ignore[operator]
+    exit_ = proposals.close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
+    assert (exit_.state, exit_.action, exit_.side, exit_.reduce_only) == ("approved", "sell", side, True)
+    assert (exit_.quantity, exit_.limit_price) == (D(40), D(price))
+
+
+def test_closing_what_is_not_held_or_what_nobody_wants_says_so() -> None:
+    market = factories.quoted_market()
+    with pytest.raises(proposals.NothingHeld):
+        proposals.close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
+    held(market)
+    Quote.objects.update(yes_bid=None)
+    with pytest.raises(proposals.NobodyBids):
+        proposals.close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
+
+
+def test_the_terminal_tells_the_same_story(proposal: Proposal, capsys: pytest.CaptureFixture[str]) -> None:
+    factories.approver()
+    words = ["approve", proposal.public_id, "--seen", "1", "--as", "approver1"]
+    call_command("proposals", *words)
+    assert "approved" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="E204 This has changed since you saw it") as refusal:
+        call_command("proposals", *words)
+    assert refusal.value.returncode == 3
+    call_command("trade", "halt", "--reason", "drill")
+    call_command("trade", "status", "--json")
+    assert '"mode": "HALTED"' in capsys.readouterr().out
