@@ -40,7 +40,9 @@ class Proposal(VersionedModel):
     public_id = models.CharField(max_length=40, unique=True, editable=False)
     venue = models.CharField(max_length=10)
     state = models.CharField(
-        max_length=14, choices=[(s.value, s.value) for s in ProposalState], default=ProposalState.PENDING.value
+        max_length=14,
+        choices=[(s.value, s.value) for s in ProposalState],
+        default=ProposalState.PENDING.value,
     )
     origin = models.CharField(max_length=8, choices=[(o.value, o.value) for o in Origin])
 

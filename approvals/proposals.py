@@ -80,7 +80,9 @@ def _submit(draft: Draft) -> Proposal:
             report=report,
         )
     reason = "; ".join(check.text for check in report.blocks) or draft.note
-    remember(proposal, before="", actor=draft.proposer, reason=reason, person=draft.origin is not Origin.AGENT)
+    remember(
+        proposal, before="", actor=draft.proposer, reason=reason, person=draft.origin is not Origin.AGENT
+    )
     if policy is Policy.AUTO:
         announce_approval(proposal)
     return proposal
@@ -153,9 +155,14 @@ class NobodyBids(Exception):
 
 
 def close_position(
-    *, venue: str, ticker: str, actor: str, quantity: Decimal | None = None, slippage: Decimal = CLOSE_SLIPPAGE
+    *,
+    venue: str,
+    ticker: str,
+    actor: str,
+    quantity: Decimal | None = None,
+    slippage: Decimal = CLOSE_SLIPPAGE,
 ) -> Proposal:
-    """A person's own way out: sell `quantity` (default: all) of what is held, at once, at most `slippage` below the bid.
+    """A person's own way out: sell `quantity` (default: all) of what is held, at most `slippage` below the bid.
 
     It needs no second voice and passes a pause and a stop. Returns the approved proposal; execution sends it as
     immediate-or-cancel, reduce-only. Raises NothingHeld, NobodyBids, UnknownMarket; Denied when the market is closed.

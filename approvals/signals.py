@@ -1,4 +1,4 @@
-"""One project signal: an approved proposal waits for execution. The receiver only wakes it; the scan would find it anyway."""
+"""One project signal: an approved proposal waits. The receiver only wakes execution; its scan would find it anyway."""
 
 from django.dispatch import Signal
 

@@ -35,9 +35,7 @@ def changed(topic: str, *, key: str, version: int, kind: str = "changed") -> int
         TopicHead.objects.filter(topic=topic).update(version=F("version") + 1)
     number = TopicHead.objects.values_list("version", flat=True).get(topic=topic)
     now = timezone.now()
-    ChangeLog.objects.create(
-        topic=topic, version=number, key=key, object_version=version, kind=kind, at=now
-    )
+    ChangeLog.objects.create(topic=topic, version=number, key=key, object_version=version, kind=kind, at=now)
     after_commit(topic, {"id": key, "version": version, "kind": kind, "s": number})
     return number
 

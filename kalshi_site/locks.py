@@ -1,7 +1,7 @@
 """Who may run a loop: a Redis lock saves work, a fenced lease in the database prevents harm.
 
-A Redis lock alone protects nothing against a paused holder (RELIABILITY.md, finding 7). So every write of a guarded loop
-names its fence: `held.require()` inside the writing transaction raises Outrun once somebody else has taken over.
+A Redis lock alone protects nothing against a paused holder (RELIABILITY.md, finding 7). So each write of a guarded
+loop names its fence: `held.require()` inside the writing transaction raises Outrun once somebody else has taken over.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from django.db import models
 from django.utils import timezone
 
-
 Row = TypeVar("Row", bound="VersionedModel")
 
 

@@ -1,4 +1,4 @@
-"""The one place where real and fake parts are chosen. Each process gets the parts, and the keys, that its work needs."""
+"""The one place where real and fake parts are chosen. Each process gets the parts and the keys that its work needs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def trade_signer() -> Signer:
 
 def _signer(key_id: str, key_file: Path | None, name: str) -> Signer:
     if key_file is None:
-        raise KeyFileRefused(f"no {name} key: set KALSHI_{name.upper()}_KEY_ID and KALSHI_{name.upper()}_KEY_FILE")
+        raise KeyFileRefused(
+            f"no {name} key: set KALSHI_{name.upper()}_KEY_ID and KALSHI_{name.upper()}_KEY_FILE"
+        )
     return open_signer(key_id, key_file)
 
 

@@ -135,9 +135,7 @@ def valuation(venue: str) -> Valuation:
     positions = list(Position.objects.filter(venue=venue))
     facts = risk.market_facts([p.ticker for p in positions if p.quantity])
     books = {ticker: found.book for ticker, found in facts.items()}
-    return value(
-        cash(venue), [(p.holding, mark_price(p.holding, books.get(p.ticker))) for p in positions]
-    )
+    return value(cash(venue), [(p.holding, mark_price(p.holding, books.get(p.ticker))) for p in positions])
 
 
 def record_equity(*, venue: str, at: datetime) -> EquityPoint | None:

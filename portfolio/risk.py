@@ -117,10 +117,14 @@ def trading_state(venue: str, *, lock: bool = False) -> TradingState:
 def portfolio_facts(venue: str, market: MarketFacts, *, excluding: str = "") -> PortfolioFacts:
     """What the rules may know of the portfolio now. `excluding` leaves out one proposal's own reservation."""
     standing = Reservation.objects.standing(venue).exclude(key=excluding)
-    reserved = list(standing.values_list("ticker", "event_ticker", "signed_quantity", "unit_cost", "unit_fee"))
+    reserved = list(
+        standing.values_list("ticker", "event_ticker", "signed_quantity", "unit_cost", "unit_fee")
+    )
     here = Q(event_ticker=market.event_ticker)
     held = Position.objects.filter(venue=venue).aggregate(
-        all=Sum("cost"), event=Sum("cost", filter=here), quantity=Sum("quantity", filter=Q(ticker=market.ticker))
+        all=Sum("cost"),
+        event=Sum("cost", filter=here),
+        quantity=Sum("quantity", filter=Q(ticker=market.ticker)),
     )
 
     def risk_of(event: str | None = None) -> Decimal:
@@ -195,7 +199,7 @@ def pause(*, venue: str, actor: str, reason: str, version: int | None = None) ->
 
 
 def halt(*, venue: str, actor: str, reason: str) -> TradingState:
-    """HALTED: nothing new, working orders are canceled. Idempotent; needs no version, for the way out is never blocked."""
+    """HALTED: nothing new, working orders are canceled. Needs no version, for the way out is never blocked."""
     return _set_mode(venue, TradingState.Mode.HALTED, actor, reason, None)
 
 

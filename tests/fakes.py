@@ -32,6 +32,7 @@ from trading.exchange.reports import (
 )
 
 D = Decimal
+CENT = D("0.01")
 Behaviour = Callable[["FakeExchange", dict[str, Any]], SubmitOutcome]
 
 
@@ -46,7 +47,13 @@ def fill(exchange: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
     report = exchange.rest(body)
     exchange.execute(report.order_id, report.initial_quantity)
     return Accepted(
-        report.order_id, report.client_order_id, report.initial_quantity, D(0), report.price, D(0), timezone.now()
+        report.order_id,
+        report.client_order_id,
+        report.initial_quantity,
+        D(0),
+        report.price,
+        D(0),
+        timezone.now(),
     )
 
 
@@ -67,21 +74,21 @@ class FakeExchange:
     sent: list[dict[str, Any]] = field(default_factory=list)
     book: dict[str, OrderReport] = field(default_factory=dict)
     executions: list[FillReport] = field(default_factory=list)
-    cash: Decimal = D("10000")
+    cash: Decimal = Decimal(10_000)
     settled: list[SettlementReport] = field(default_factory=list)
     reads_as_of: datetime = field(default_factory=lambda: timezone.now() + timedelta(days=1))
     hidden: set[str] = field(default_factory=set)  # client order ids that the lagging list does not show yet
 
     # -- writes
 
-    def send_create(self, body: bytes, signed_ts_ms: int, *, send_before: float | None = None) -> SubmitOutcome:
+    def send_create(
+        self, body: bytes, signed_ts_ms: int, *, send_before: float | None = None
+    ) -> SubmitOutcome:
         decoded = json.loads(body)
         self.sent.append(decoded)
         return self.behaviour(self, decoded)
 
-    def cancel(
-        self, order_id: str, *, market_ticker: str, signed_ts_ms: int | None = None
-    ) -> CancelOutcome:
+    def cancel(self, order_id: str, *, market_ticker: str, signed_ts_ms: int | None = None) -> CancelOutcome:
         report = self.book.get(order_id)
         if report is None or report.state not in (OrderState.RESTING, OrderState.PARTIALLY_FILLED):
             return NotOpen(order_id)
@@ -123,7 +130,7 @@ class FakeExchange:
         self.book[number] = report
         return report
 
-    def execute(self, order_id: str, quantity: Decimal, fee: Decimal = D("0.01")) -> FillReport:
+    def execute(self, order_id: str, quantity: Decimal, fee: Decimal = CENT) -> FillReport:
         report = self.book[order_id]
         filled = report.filled_quantity + quantity
         left = report.initial_quantity - filled

@@ -65,7 +65,9 @@ class DeadlinePassed(Exception):
     code = "E210"
 
     def __init__(self, deadline_at: datetime) -> None:
-        super().__init__(f"the deadline passed at {deadline_at:%H:%M:%S} UTC; the proposal expires, not traded")
+        super().__init__(
+            f"the deadline passed at {deadline_at:%H:%M:%S} UTC; the proposal expires, not traded"
+        )
         self.deadline_at = deadline_at
 
 

@@ -1,4 +1,4 @@
-"""What an order may cost, win and lose, if it is wholly filled at its limit. Money is Decimal dollars, fees included."""
+"""What an order may cost, win and lose, if it is wholly filled at its limit. Money is Decimal dollars with fees."""
 
 from __future__ import annotations
 

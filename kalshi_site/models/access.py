@@ -18,7 +18,9 @@ class User(AbstractUser):
         LIGHT = "light"
 
     theme = models.CharField(max_length=8, choices=Theme, default=Theme.SYSTEM)
-    is_demo = models.BooleanField(default=False, help_text="Made by the demo; refused outside the paper profile.")
+    is_demo = models.BooleanField(
+        default=False, help_text="Made by the demo; refused outside the paper profile."
+    )
 
 
 class ApiToken(models.Model):
@@ -57,7 +59,9 @@ class IdempotencyRecord(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=128)
     request_hash = models.CharField(max_length=64)
-    status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Empty while the first attempt runs.")
+    status = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Empty while the first attempt runs."
+    )
     body = models.JSONField(null=True, blank=True)
     headers = models.JSONField(default=dict)
     created_at = models.DateTimeField()

@@ -27,7 +27,7 @@ class TradingMode(StrEnum):
 
 
 class Verdict(StrEnum):
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105  # a verdict, not a password
     WARN = "warn"
     BLOCK = "block"
 
@@ -54,13 +54,29 @@ PAPER_LIMITS: Mapping[str, Limit] = {
     limit.name: limit
     for limit in (
         Limit("order_notional", "Order notional", "dollars", Decimal(150), "Price × quantity of one order."),
-        Limit("position", "Position", "contracts", Decimal(500), "Contracts held in one market, either side."),
-        Limit("event_exposure", "This event, most to lose", "dollars", Decimal(400), "All markets of one event."),
-        Limit("total_exposure", "All exposure", "dollars", Decimal(6000), "Most that all positions can lose."),
-        Limit("cash_committed", "Cash committed", "dollars", Decimal(8000), "Cash that orders may hold at once."),
-        Limit("price_collar", "Price collar", "dollars", Decimal("0.05"), "How far past the touch a limit may be."),
+        Limit(
+            "position", "Position", "contracts", Decimal(500), "Contracts held in one market, either side."
+        ),
+        Limit(
+            "event_exposure", "This event, most to lose", "dollars", Decimal(400), "All markets of one event."
+        ),
+        Limit(
+            "total_exposure", "All exposure", "dollars", Decimal(6000), "Most that all positions can lose."
+        ),
+        Limit(
+            "cash_committed", "Cash committed", "dollars", Decimal(8000), "Cash that orders may hold at once."
+        ),
+        Limit(
+            "price_collar",
+            "Price collar",
+            "dollars",
+            Decimal("0.05"),
+            "How far past the touch a limit may be.",
+        ),
         Limit("data_age", "Price age", "seconds", Decimal(10), "Older prices are not traded on."),
-        Limit("time_to_close", "Time to close", "seconds", Decimal(20), "Nearer to the close nothing is opened."),
+        Limit(
+            "time_to_close", "Time to close", "seconds", Decimal(20), "Nearer to the close nothing is opened."
+        ),
     )
 }
 
@@ -175,7 +191,9 @@ def price_collar(case: Case) -> Check:
     if touch is None:
         verdict = Verdict.PASS if case.reduce_only else Verdict.BLOCK
         return Check("price_collar", "Price collar", verdict, "E310", "no price to compare with")
-    worse = case.terms.limit_price - touch if case.terms.action is Action.BUY else touch - case.terms.limit_price
+    worse = (
+        case.terms.limit_price - touch if case.terms.action is Action.BUY else touch - case.terms.limit_price
+    )
     past = max(worse, Decimal(0))
     verdict = Verdict.BLOCK if past > limit and not case.reduce_only else Verdict.PASS
     text = f"{cents_text(past, fine=True)} of {cents_text(limit, fine=True)}"
@@ -199,7 +217,9 @@ def market_open(case: Case) -> Check:
     left = case.market.close_at - case.now
     margin = timedelta(0) if case.reduce_only else timedelta(seconds=float(case.limits["time_to_close"]))
     is_open = case.market.is_open(case.now) and left > margin
-    text = f"closes in {_span(left)}" if is_open else f"{case.market.status.value}, {_span(left)} to the close"
+    text = (
+        f"closes in {_span(left)}" if is_open else f"{case.market.status.value}, {_span(left)} to the close"
+    )
     return Check("market_open", "Market open", Verdict.PASS if is_open else Verdict.BLOCK, "E311", text)
 
 
@@ -225,7 +245,11 @@ def trading_state(case: Case) -> Check:
 def reduces(case: Case) -> Check:
     """A reduce-only order may not be larger than what is held on the other side."""
     ok = not case.reduce_only or case.cost.opening == 0
-    text = "not an exit" if not case.reduce_only else f"{count_text(case.terms.quantity)} of {count_text(abs(case.portfolio.held))} held"
+    text = (
+        "not an exit"
+        if not case.reduce_only
+        else f"{count_text(case.terms.quantity)} of {count_text(abs(case.portfolio.held))} held"
+    )
     return Check("reduces", "Only reduces", Verdict.PASS if ok else Verdict.BLOCK, "E301", text)
 
 
@@ -272,7 +296,11 @@ class RiskReport:
             return RiskLevel.BLOCKED
         if self.warnings:
             return RiskLevel.HIGH
-        used = [c.after / c.limit for c in self.checks if c.name in PAPER_LIMITS and c.unit != "seconds" and c.limit and c.after is not None]
+        used = [
+            c.after / c.limit
+            for c in self.checks
+            if c.name in PAPER_LIMITS and c.unit != "seconds" and c.limit and c.after is not None
+        ]
         return RiskLevel.MEDIUM if any(share > Decimal("0.5") for share in used) else RiskLevel.LOW
 
     def as_json(self) -> dict[str, Any]:
@@ -295,10 +323,22 @@ def _ask(rule: Rule, case: Case) -> Check:
     try:
         return rule(case)
     except Exception as error:  # fail closed, whatever went wrong: no verdict is a no
-        return Check(rule.__name__, rule.__name__.replace("_", " ").capitalize(), Verdict.BLOCK, "E302", f"could not be checked: {error!r}")
+        return Check(
+            rule.__name__,
+            rule.__name__.replace("_", " ").capitalize(),
+            Verdict.BLOCK,
+            "E302",
+            f"could not be checked: {error!r}",
+        )
 
 
 def _span(left: timedelta) -> str:
     seconds = int(abs(left).total_seconds())
-    text = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h {seconds // 60 % 60} min"
+    text = (
+        f"{seconds} s"
+        if seconds < 120
+        else f"{seconds // 60} min"
+        if seconds < 7200
+        else f"{seconds // 3600} h {seconds // 60 % 60} min"
+    )
     return f"−{text}" if left < timedelta(0) else text

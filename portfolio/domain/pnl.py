@@ -13,7 +13,7 @@ ZERO = Decimal(0)
 
 
 def mark_price(holding: Holding, book: TopOfBook | None) -> Decimal | None:
-    """What the held side would fetch now: its best bid on its own scale; None when nobody bids or nothing is known."""
+    """What the held side would fetch now: its own best bid; None when nobody bids or nothing is known."""
     if book is None or holding.side is None:
         return None
     return book.bid(holding.side)
@@ -21,7 +21,7 @@ def mark_price(holding: Holding, book: TopOfBook | None) -> Decimal | None:
 
 @dataclass(frozen=True, slots=True)
 class Valuation:
-    """The portfolio in dollars. `unrealized` and `equity` are None when a held market has no mark: unknown, not zero."""
+    """The portfolio in dollars; `unrealized` and `equity` are None while a held market has no mark: not zero."""
 
     cash: Decimal
     cost: Decimal

@@ -1,6 +1,6 @@
 """One market's holding, and what a fill or a settlement does to it and to cash.
 
-Kalshi keeps one signed position per market: + YES, - NO; opposite fills net at once (API.md 12). Money is Decimal dollars.
+Kalshi keeps one signed position per market: + YES, - NO; opposite fills net at once (API.md 12). Money is in dollars.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ def settle(holding: Holding, yes_value: Decimal) -> Booking:
     """Pay out: YES gets `yes_value` per contract, NO gets 1 - value (API.md 12). The holding is flat afterwards."""
     own_value = yes_value if holding.quantity > 0 else complement(yes_value)
     payout = abs(holding.quantity) * own_value
-    flat = replace(
-        holding, quantity=ZERO, cost=ZERO, realized=holding.realized + payout - holding.cost
-    )
+    flat = replace(holding, quantity=ZERO, cost=ZERO, realized=holding.realized + payout - holding.cost)
     return Booking(holding=flat, cash=payout)
 
 

@@ -71,14 +71,19 @@ def test_an_approval_writes_decision_reservation_history_audit_and_announcement(
     assert (event.from_state, event.to_state, event.actor) == ("pending", "approved", "approver1")
     assert AuditEntry.objects.get().verb == "proposal.approved"
     change = ChangeLog.objects.get(topic="proposals")
-    assert (change.key, change.version) == (proposal.public_id, TopicHead.objects.get(topic="proposals").version)
+    assert (change.key, change.version) == (
+        proposal.public_id,
+        TopicHead.objects.get(topic="proposals").version,
+    )
 
 
 def test_execution_is_woken_after_the_commit(
     proposal: Proposal, django_capture_on_commit_callbacks: object
 ) -> None:
     woken = []
-    proposal_approved.connect(lambda **kwargs: woken.append(kwargs["proposal_id"]), weak=False, dispatch_uid="test")
+    proposal_approved.connect(
+        lambda **kwargs: woken.append(kwargs["proposal_id"]), weak=False, dispatch_uid="test"
+    )
     try:
         with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
             approve(proposal)
@@ -151,7 +156,9 @@ def test_nobody_decides_their_own_proposal_not_even_past_the_activity(proposal: 
         ({"trusted": False}, "E312"),
     ],
 )
-def test_the_gateway_is_asked_again_at_the_click(proposal: Proposal, change: dict[str, object], code: str) -> None:
+def test_the_gateway_is_asked_again_at_the_click(
+    proposal: Proposal, change: dict[str, object], code: str
+) -> None:
     Quote.objects.update(**change)
     with pytest.raises(risk.Denied) as refusal:
         approve(proposal)
@@ -162,7 +169,9 @@ def test_the_gateway_is_asked_again_at_the_click(proposal: Proposal, change: dic
 
 
 @pytest.mark.parametrize(("act", "code"), [(risk.pause, "E305"), (risk.halt, "E306")])
-def test_a_pause_and_a_stop_refuse_approvals_with_their_code(proposal: Proposal, act: object, code: str) -> None:
+def test_a_pause_and_a_stop_refuse_approvals_with_their_code(
+    proposal: Proposal, act: object, code: str
+) -> None:
     act(venue=VENUE, actor="operator", reason="drill")  # type: ignore[operator]
     with pytest.raises(risk.Denied) as refusal:
         approve(proposal)
@@ -204,7 +213,11 @@ def test_a_draft_freezes_what_was_seen_and_ends_no_later_than_the_market() -> No
     assert pending.deadline_at == market.close_at
     assert pending.quote["yes_ask"] == "0.500000"
     assert pending.rules_text == market.rules_text
-    assert {check["name"] for check in pending.risk_report["checks"]} >= {"data_age", "cash", "event_exposure"}
+    assert {check["name"] for check in pending.risk_report["checks"]} >= {
+        "data_age",
+        "cash",
+        "event_exposure",
+    }
 
 
 def test_a_redelivered_idea_finds_its_first_row() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -102,16 +102,17 @@ NAIVE = {
 
 
 @pytest.fixture
-def cast() -> Iterator[None]:
+def cast() -> None:
     for name in ("approver1", "approver2", "decliner"):
         factories.approver(name)
     factories.funded("1000000.00")
-    yield
 
 
 def run(rounds: int, *, naive: bool) -> list[tuple[int, str]]:
     market = factories.quoted_market()
-    Quote.objects.update(as_of=timezone.now() + timedelta(hours=1))  # the price must not grow old during the race
+    Quote.objects.update(
+        as_of=timezone.now() + timedelta(hours=1)
+    )  # the price must not grow old during the race
     proposals = [
         factories.ProposalFactory(
             market=market, quantity=Decimal("0.01"), deadline_at=timezone.now() + timedelta(minutes=30)

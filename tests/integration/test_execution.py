@@ -96,7 +96,9 @@ def test_a_fill_moves_order_position_cash_and_frees_the_reservation(
     assert Reservation.objects.get().released_at is not None
 
 
-def test_the_same_fill_is_booked_once_however_often_it_comes(exchange: FakeExchange, held: locks.Held) -> None:
+def test_the_same_fill_is_booked_once_however_often_it_comes(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
     exchange.behaviour = fill
     approved()
     router(exchange).round(held)
@@ -114,7 +116,9 @@ def test_a_fill_that_overtakes_the_answer_is_kept(exchange: FakeExchange, held: 
         news = ex.execute(answer.order_id, D(4))
         from dataclasses import replace
 
-        assert lifecycle.record_fill(VENUE, replace(news, client_order_id=body["client_order_id"])) is not None
+        assert (
+            lifecycle.record_fill(VENUE, replace(news, client_order_id=body["client_order_id"])) is not None
+        )
         return answer  # says: nothing filled, all remaining
 
     exchange.behaviour = fill_first
@@ -225,7 +229,9 @@ def test_a_sender_that_died_leaves_an_order_that_becomes_unknown(
     assert exchange.sent == []
 
 
-def test_the_claim_judges_again_and_voids_what_no_longer_holds(exchange: FakeExchange, held: locks.Held) -> None:
+def test_the_claim_judges_again_and_voids_what_no_longer_holds(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
     approved()
     Quote.objects.update(yes_ask=D("0.40"), yes_bid=D("0.38"))
     assert router(exchange).round(held) == 0
@@ -290,14 +296,19 @@ def test_cancel_works_while_trading_is_stopped(exchange: FakeExchange, held: loc
 
 def test_a_lease_that_was_taken_over_claims_nothing(exchange: FakeExchange) -> None:
     approved()
-    with locks.lease("execution", ttl=timedelta(seconds=0)) as old:
-        with locks.lease("execution", ttl=timedelta(minutes=1)), pytest.raises(locks.Outrun):
-            router(exchange).round(old)
+    with (
+        locks.lease("execution", ttl=timedelta(seconds=0)) as old,
+        locks.lease("execution", ttl=timedelta(minutes=1)),
+        pytest.raises(locks.Outrun),
+    ):
+        router(exchange).round(old)
     assert not Order.objects.exists()
     assert exchange.sent == []
 
 
-def test_the_database_refuses_a_second_order_and_a_second_attempt(exchange: FakeExchange, held: locks.Held) -> None:
+def test_the_database_refuses_a_second_order_and_a_second_attempt(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
     approved()
     router(exchange).round(held)
     order = Order.objects.get()

@@ -72,7 +72,11 @@ def test_a_touch_far_below_what_was_paid_becomes_a_proposal(market: Market) -> N
     assert (proposal.state, proposal.action, proposal.side) == ("pending", "buy", "yes")
     assert proposal.limit_price == D("0.50")
     assert proposal.limit_price * proposal.quantity <= D(140)
-    assert [claim["source"] for claim in proposal.forecast["claims"]] == ["market.trades", "market.book", "market.trades"]
+    assert [claim["source"] for claim in proposal.forecast["claims"]] == [
+        "market.trades",
+        "market.book",
+        "market.trades",
+    ]
     assert D(proposal.forecast["low"]) <= D(proposal.forecast["probability"]) <= D(proposal.forecast["high"])
 
 
@@ -131,7 +135,12 @@ def test_what_is_held_and_overpaid_by_the_market_is_proposed_for_sale(market: Ma
     )
     look(Tape(market.ticker, "0.42"))
     proposal = Proposal.objects.get()
-    assert (proposal.action, proposal.side, proposal.quantity, proposal.reduce_only) == ("sell", "yes", D(40), True)
+    assert (proposal.action, proposal.side, proposal.quantity, proposal.reduce_only) == (
+        "sell",
+        "yes",
+        D(40),
+        True,
+    )
 
 
 def test_without_redis_the_analyst_stops(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,12 +183,25 @@ def test_a_settlement_is_paid_once(result: Any, paid: str) -> None:
     market = factories.quoted_market()
     often = timedelta(milliseconds=1)
     update_cycle(reconciler=judge, interval=often)
-    exchange.rest({"client_order_id": "x", "ticker": market.ticker, "side": "bid", "price": "0.40", "count": "10"})
+    exchange.rest(
+        {"client_order_id": "x", "ticker": market.ticker, "side": "bid", "price": "0.40", "count": "10"}
+    )
     exchange.execute("venue-1", D(10))
     update_cycle(reconciler=judge, interval=often)
     exchange.settled.append(
         SettlementReport(
-            market.ticker, market.event_ticker, result, D(10), D(0), D(4), D(0), D(paid), D(0), None, timezone.now(), 0
+            market.ticker,
+            market.event_ticker,
+            result,
+            D(10),
+            D(0),
+            D(4),
+            D(0),
+            D(paid),
+            D(0),
+            None,
+            timezone.now(),
+            0,
         )
     )
     for _ in range(2):

@@ -56,7 +56,7 @@ def test_the_wire_price_leads_back_to_the_terms(action: Action, side: Side, tick
 
 def test_every_state_has_its_row_and_open_and_closed_divide_them() -> None:
     assert set(ORDER_TRANSITIONS) == set(OrderState)
-    assert OPEN | CLOSED == set(OrderState) and not OPEN & CLOSED
+    assert set(OrderState) == OPEN | CLOSED and not OPEN & CLOSED
     assert CANCELABLE < OPEN
 
 

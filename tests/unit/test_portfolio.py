@@ -46,9 +46,18 @@ def test_a_larger_opposite_fill_closes_and_then_opens_the_other_side() -> None:
 
 @pytest.mark.parametrize(
     ("quantity", "value_per_yes", "payout"),
-    [(10, "1", "10"), (10, "0", "0"), (-10, "0", "10"), (-10, "1", "0"), (10, "0.25", "2.5"), (-10, "0.25", "7.5")],
+    [
+        (10, "1", "10"),
+        (10, "0", "0"),
+        (-10, "0", "10"),
+        (-10, "1", "0"),
+        (10, "0.25", "2.5"),
+        (-10, "0.25", "7.5"),
+    ],
 )
-def test_settlement_pays_yes_its_value_and_no_the_rest(quantity: int, value_per_yes: str, payout: str) -> None:
+def test_settlement_pays_yes_its_value_and_no_the_rest(
+    quantity: int, value_per_yes: str, payout: str
+) -> None:
     settled = settle(Holding(D(quantity), D(3)), D(value_per_yes))
     assert settled.cash == D(payout)
     assert settled.holding == Holding(D(0), D(0), D(payout) - D(3))
@@ -80,7 +89,9 @@ def test_cash_cost_realized_and_fees_always_balance(events: list[tuple[BookSide,
 
 
 @given(fills, st.sampled_from([D(0), D(1), D("0.37")]))
-def test_after_settlement_cash_is_realized_minus_fees(events: list[tuple[BookSide, D, D, D]], outcome: D) -> None:
+def test_after_settlement_cash_is_realized_minus_fees(
+    events: list[tuple[BookSide, D, D, D]], outcome: D
+) -> None:
     holding, cash = play(events)
     booking: Booking = settle(holding, outcome)
     assert cash + booking.cash == booking.holding.realized - booking.holding.fees

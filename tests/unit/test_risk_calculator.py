@@ -51,7 +51,9 @@ PORTFOLIO = PortfolioFacts(
 )
 
 
-def terms(quantity: str = "10", price: str = "0.50", action: Action = Action.BUY, side: Side = Side.YES) -> Terms:
+def terms(
+    quantity: str = "10", price: str = "0.50", action: Action = Action.BUY, side: Side = Side.YES
+) -> Terms:
     return Terms("SIMTEST-1", action, side, D(quantity), D(price))
 
 
@@ -59,9 +61,7 @@ def case(order: Terms | None = None, **changes: Any) -> Case:
     portfolio = replace(PORTFOLIO, **{k: changes.pop(k) for k in list(changes) if hasattr(PORTFOLIO, k)})
     market = replace(MARKET, **{k: changes.pop(k) for k in list(changes) if hasattr(MARKET, k)})
     limits = LIMITS | {k: changes.pop(k) for k in list(changes) if k in LIMITS}
-    return Case(
-        terms=order or terms(), market=market, portfolio=portfolio, limits=limits, now=NOW, **changes
-    )
+    return Case(terms=order or terms(), market=market, portfolio=portfolio, limits=limits, now=NOW, **changes)
 
 
 def verdict(name: str, subject: Case) -> Verdict:
@@ -92,7 +92,9 @@ BOUNDARIES = [
 
 
 @pytest.mark.parametrize(("rule", "inside", "outside"), BOUNDARIES)
-def test_each_rule_holds_exactly_at_its_limit(rule: str, inside: dict[str, Any], outside: dict[str, Any]) -> None:
+def test_each_rule_holds_exactly_at_its_limit(
+    rule: str, inside: dict[str, Any], outside: dict[str, Any]
+) -> None:
     assert verdict(rule, case(**inside)) is not Verdict.BLOCK
     assert verdict(rule, case(**outside)) is Verdict.BLOCK
 
@@ -119,7 +121,12 @@ def test_a_pause_lets_exits_pass_and_a_stop_only_a_persons_own(
 def test_the_way_out_is_never_blocked_by_price_age_or_money(rule: str) -> None:
     exit_order = terms("400", "0.01", Action.SELL, Side.YES)
     subject = case(
-        exit_order, held=D(500), cash=D(0), event_exposure=D(9999), book=TopOfBook(None, None), reduce_only=True
+        exit_order,
+        held=D(500),
+        cash=D(0),
+        event_exposure=D(9999),
+        book=TopOfBook(None, None),
+        reduce_only=True,
     )
     assert verdict(rule, subject) is Verdict.PASS
 
@@ -157,7 +164,13 @@ def test_half_of_a_limit_is_medium_risk() -> None:
     assert judge(case(terms("160", "0.50"))).level is RiskLevel.MEDIUM
 
 
-@given(st.integers(1, 60_000), st.integers(1, 99), st.sampled_from(Side), st.integers(0, 400), st.integers(0, 500))
+@given(
+    st.integers(1, 60_000),
+    st.integers(1, 99),
+    st.sampled_from(Side),
+    st.integers(0, 400),
+    st.integers(0, 500),
+)
 def test_what_passes_never_takes_exposure_over_a_limit(
     lots: int, cents: int, side: Side, event_exposure: int, held: int
 ) -> None:
@@ -165,7 +178,9 @@ def test_what_passes_never_takes_exposure_over_a_limit(
     subject = case(order, event_exposure=D(event_exposure), held=D(held))
     report = judge(subject)
     if report.allowed:
-        assert subject.portfolio.event_exposure + subject.cost.cost <= max(LIMITS["event_exposure"], event_exposure)
+        assert subject.portfolio.event_exposure + subject.cost.cost <= max(
+            LIMITS["event_exposure"], event_exposure
+        )
         assert abs(D(held) + order.signed_quantity) <= max(LIMITS["position"], D(held))
         assert order.notional <= LIMITS["order_notional"]
 

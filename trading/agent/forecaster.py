@@ -50,14 +50,20 @@ class OfflineAnalyst:
         guess = paid * Decimal("0.7") + mid * Decimal("0.2") + lean * Decimal("0.1")
         claims = [
             Claim(f"{len(recent)} recent trades average {cents_text(paid.quantize(STEP))}.", "market.trades"),
-            Claim(f"Depth leans towards {cents_text(lean.quantize(STEP))}; the middle is {cents_text(mid)}.", "market.book"),
+            Claim(
+                f"Depth leans towards {cents_text(lean.quantize(STEP))}; the middle is {cents_text(mid)}.",
+                "market.book",
+            ),
         ]
         total = exclusive_sum(brief)
         if total is not None:
             guess = guess * Decimal("0.6") + mid / total * Decimal("0.4")
             claims.append(Claim(f"The event's markets add up to {percent_text(total)}.", "event.markets"))
         claims.append(
-            Claim(f"Against: prices of the window scatter by {cents_text(spread.quantize(STEP))}.", "market.trades")
+            Claim(
+                f"Against: prices of the window scatter by {cents_text(spread.quantize(STEP))}.",
+                "market.trades",
+            )
         )
         half = max(spread, Decimal("0.01"))
         guess = min(max(guess, STEP), 1 - STEP)

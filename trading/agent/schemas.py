@@ -56,7 +56,9 @@ class Forecast:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.probability <= self.high <= 1:
-            raise ValueError(f"not a forecast: {self.low} ≤ {self.probability} ≤ {self.high} must lie in 0..1")
+            raise ValueError(
+                f"not a forecast: {self.low} ≤ {self.probability} ≤ {self.high} must lie in 0..1"
+            )
 
     def as_json(self) -> dict[str, Any]:
         return {

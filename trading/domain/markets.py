@@ -27,8 +27,10 @@ class MarketStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TopOfBook:
-    """Best bid and ask on the YES scale with their quantities; None where a side is empty. `as_of` is the exchange's time
-    of the last message that proved this book current."""
+    """Best bid and ask on the YES scale with their quantities; None where a side is empty.
+
+    `as_of` is the exchange's time of the last message that proved this book current.
+    """
 
     yes_bid: Decimal | None
     yes_ask: Decimal | None

@@ -52,7 +52,9 @@ class Appetite:
     interval: timedelta = timedelta(seconds=15)
     time_to_decide: timedelta = timedelta(minutes=5)
     least_edge: Decimal = Decimal("0.015")
-    most_edge: Decimal = Decimal("0.25")  # a larger one is a data error until shown otherwise (FIELD.md 3, rule 16)
+    most_edge: Decimal = Decimal(
+        "0.25"
+    )  # a larger one is a data error until shown otherwise (FIELD.md 3, rule 16)
     kelly_share: Decimal = Decimal("0.1")
     most_notional: Decimal = Decimal(140)
     most_pending: int = 8
@@ -244,9 +246,7 @@ def entry_idea(
     return Idea(brief, forecast, Terms(facts.ticker, Action.BUY, side, quantity, price), edge)
 
 
-def exit_idea(
-    brief: MarketBrief, forecast: Forecast, held: Decimal, appetite: Appetite
-) -> Idea | None:
+def exit_idea(brief: MarketBrief, forecast: Forecast, held: Decimal, appetite: Appetite) -> Idea | None:
     """Sell what is held when somebody bids more than it is thought to be worth, after the fee."""
     if held == 0:
         return None
@@ -262,9 +262,7 @@ def exit_idea(
     return Idea(brief, forecast, Terms(facts.ticker, Action.SELL, side, quantity, bid), edge, True)
 
 
-def _propose(
-    venue: str, analyst: Analyst, idea: Idea, appetite: Appetite, cycle: Cycle, done: Round
-) -> None:
+def _propose(venue: str, analyst: Analyst, idea: Idea, appetite: Appetite, cycle: Cycle, done: Round) -> None:
     """Store one idea, under the lock again: of two cycles that overlap only the newer may write."""
     draft = Draft(
         venue=venue,

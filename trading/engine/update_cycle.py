@@ -48,9 +48,7 @@ def _compare(reconciler: Reconciler, cycle: Cycle) -> Reconciled:
         ledger.record_equity(venue=reconciler.venue, at=timezone.now())
         return found
     finally:
-        Cycle.objects.filter(pk=cycle.pk).update(
-            finished_at=timezone.now(), outcome=outcome, detail=detail
-        )
+        Cycle.objects.filter(pk=cycle.pk).update(finished_at=timezone.now(), outcome=outcome, detail=detail)
 
 
 def standing_drift() -> Decimal | None:

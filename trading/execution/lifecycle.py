@@ -242,14 +242,12 @@ def _add_to_order(order: Order, fill: Fill) -> None:
     )
     _remember(fresh, order.state, "exchange", f"fill of {fill.quantity} at {fill.price}")
     if fresh.proposal is not None:
-        risk.consume(
-            key=fresh.proposal.public_id, book_side=BookSide(fill.book_side), count=fill.quantity
-        )
+        risk.consume(key=fresh.proposal.public_id, book_side=BookSide(fill.book_side), count=fill.quantity)
     _release_when_over(fresh)
 
 
 def _after_fill(known: OrderState, *, whole: bool) -> OrderState:
-    """A fill is proof whatever we believed before. Where the table has no such move the belief was wrong: say so loudly."""
+    """A fill is proof, whatever we believed. Where the table has no such move the belief was wrong: say so."""
     told = OrderState.FILLED if whole else OrderState.PARTIALLY_FILLED
     state = newest(known, told)
     if state is known or state in ORDER_TRANSITIONS[known]:
@@ -275,9 +273,7 @@ def request_cancel(*, order: Order, actor: str, reason: str = "") -> Order:
             raise NotCancelable(current.state)
         if current.cancel_requested_at is not None:
             return current
-        fresh = compare_and_set(
-            current, cancel_requested_at=timezone.now(), cancel_requested_by=actor
-        )
+        fresh = compare_and_set(current, cancel_requested_at=timezone.now(), cancel_requested_by=actor)
         _remember(fresh, current.state, actor, reason or "cancel requested")
         audit.record(
             actor=actor,
@@ -352,9 +348,7 @@ def _may_be_ours(venue: str, report: FillReport) -> bool:
 
 
 def _is_booked(venue: str, report: FillReport) -> bool:
-    return Fill.objects.filter(
-        venue=venue, trade_id=report.trade_id, venue_order_id=report.order_id
-    ).exists()
+    return Fill.objects.filter(venue=venue, trade_id=report.trade_id, venue_order_id=report.order_id).exists()
 
 
 def _naming(book_side: BookSide) -> tuple[str, str]:

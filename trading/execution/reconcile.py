@@ -24,7 +24,9 @@ from trading.models import Fill, Market, Order
 
 log = logging.getLogger(__name__)
 
-MARGIN = timedelta(seconds=60)  # how far back lists are read again: late rows are harmless, missed ones are not
+MARGIN = timedelta(
+    seconds=60
+)  # how far back lists are read again: late rows are harmless, missed ones are not
 SETTLED_MARGIN = timedelta(days=1)
 
 
@@ -32,7 +34,9 @@ SETTLED_MARGIN = timedelta(days=1)
 class Evidence:
     """What must hold before an order that is not found is called absent (RELIABILITY.md 3.1, step 5)."""
 
-    latest_arrival: timedelta = timedelta(seconds=90)  # after its signed time a request can no longer be accepted
+    latest_arrival: timedelta = timedelta(
+        seconds=90
+    )  # after its signed time a request can no longer be accepted
     scan_gap: timedelta = timedelta(seconds=10)
     scans: int = 2
 
@@ -222,9 +226,7 @@ class Reconciler:
 
 def mark_overdue(venue: str) -> int:
     """A send without a written answer past its time proves nothing any more: unknown."""
-    overdue = Order.objects.filter(
-        venue=venue, state=OrderState.SENDING, answer_due_at__lt=timezone.now()
-    )
+    overdue = Order.objects.filter(venue=venue, state=OrderState.SENDING, answer_due_at__lt=timezone.now())
     return len([lifecycle.mark_unknown(order, "no answer was written down in time") for order in overdue])
 
 

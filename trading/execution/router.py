@@ -95,7 +95,9 @@ class Router:
             case NotOpen():
                 log.info("order.cancel.not_open", extra={"order": order.public_id})
             case _:
-                log.warning("order.cancel.unproven", extra={"order": order.public_id, "outcome": repr(outcome)})
+                log.warning(
+                    "order.cancel.unproven", extra={"order": order.public_id, "outcome": repr(outcome)}
+                )
 
     def cancel_everything(self) -> bool:
         """The last resort: cancel all at the exchange in one call. True when proven."""

@@ -33,9 +33,7 @@ class Fill(models.Model):
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(
-                fields=["venue", "trade_id", "venue_order_id"], name="one_row_per_fill"
-            )
+            models.UniqueConstraint(fields=["venue", "trade_id", "venue_order_id"], name="one_row_per_fill")
         ]
 
     def __str__(self) -> str:

@@ -79,7 +79,9 @@ class Order(VersionedModel):
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["venue", "client_order_id"], name="one_order_per_client_order_id"),
+            models.UniqueConstraint(
+                fields=["venue", "client_order_id"], name="one_order_per_client_order_id"
+            ),
             models.UniqueConstraint(
                 fields=["venue", "venue_order_id"],
                 condition=Q(venue_order_id__isnull=False),

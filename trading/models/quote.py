@@ -22,9 +22,12 @@ class Quote(models.Model):
     yes_bid_quantity = CountField(default=0)
     yes_ask_quantity = CountField(default=0)
     levels = models.JSONField(
-        default=dict, help_text="Top levels on the YES scale: {'bids': [[price, count]], 'asks': …}, best first."
+        default=dict,
+        help_text="Top levels on the YES scale: {'bids': [[price, count]], 'asks': …}, best first.",
     )
-    trusted = models.BooleanField(default=False, help_text="False between a sequence gap and the next snapshot.")
+    trusted = models.BooleanField(
+        default=False, help_text="False between a sequence gap and the next snapshot."
+    )
     as_of = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
 
