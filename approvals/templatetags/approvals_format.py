@@ -103,6 +103,7 @@ class Card:
     bars: list[Bar]
     payoff: Payoff | None
     outcome: str
+    denial: str
 
 
 def _number(text: Any) -> Decimal | None:
@@ -148,6 +149,7 @@ def card(proposal: Proposal) -> Card:
         bars=_bars(checks),
         payoff=_payoff(found, middle if proposal.action == "buy" else _own(middle, Side.NO)),
         outcome=OUTCOMES.get(ProposalState(proposal.state), ""),
+        denial=next((f"{c['code']} {c['label']} {c['text']}" for c in checks if c["verdict"] == "block"), ""),
     )
 
 

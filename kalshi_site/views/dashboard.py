@@ -37,7 +37,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "waiting": waiting[:NEAREST],
         "more": len(waiting) > NEAREST,
         "fills": list(Fill.objects.filter(venue=venue).select_related("order").order_by("-at", "-id")[:FILLS_SHOWN]),
-        "events": list(AuditEntry.objects.order_by("-id")[:EVENTS_SHOWN]),
+        "events": _happened(),
         "curve": _curve(venue),
         "now": timezone.now(),
         "may_decide": request.user.has_perm("approvals.decide_proposal"),
@@ -45,6 +45,17 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     }
     name = "kalshi_site/dashboard.html"
     return render(request, f"{name}#live" if getattr(request, "htmx", False) else name, context)
+
+
+def _happened() -> list[dict[str, Any]]:
+    """The last deeds, each with the proposal or order that it was done to."""
+    entries = list(AuditEntry.objects.order_by("-id")[:EVENTS_SHOWN])
+    ids = {kind: [e.object_id for e in entries if e.object_type == kind] for kind in ("proposal", "order")}
+    proposals = {row.public_id: row for row in Proposal.objects.filter(public_id__in=ids["proposal"])}
+    orders = {row.public_id: row for row in Order.objects.filter(public_id__in=ids["order"])}
+    return [
+        {"entry": e, "proposal": proposals.get(e.object_id), "order": orders.get(e.object_id)} for e in entries
+    ]
 
 
 def _books(venue: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
@@ -69,6 +70,7 @@ class Frame:
 
     mode: str
     mode_text: str
+    mode_note: str
     theme: str
     color_scheme: str
     themes: tuple[str, ...]
@@ -97,6 +99,12 @@ def version() -> str:
     return str(declared["project"]["version"])
 
 
+def _note() -> str:
+    """Where the orders go, in a word or two."""
+    host = urlsplit(settings.KALSHI_REST_URL).netloc
+    return f"exchange at {host}" if host else ""
+
+
 def bare_frame(request: HttpRequest) -> Frame:
     """The frame of the door and of error pages: no rows are read."""
     theme = theme_of(request)
@@ -104,6 +112,7 @@ def bare_frame(request: HttpRequest) -> Frame:
     return Frame(
         mode=settings.KALSHI_PROFILE,
         mode_text=MODE_TEXTS[settings.KALSHI_PROFILE],
+        mode_note=_note(),
         theme=theme,
         color_scheme="dark light" if theme == "system" else theme,
         themes=tuple(User.Theme.values),
@@ -141,7 +150,7 @@ def frame_of(request: HttpRequest) -> Frame:
 
 
 _BARE = (
-    *("mode", "mode_text", "theme", "color_scheme", "themes", "stylesheets"),
+    *("mode", "mode_text", "mode_note", "theme", "color_scheme", "themes", "stylesheets"),
     *("now", "server_ms", "version", "request_id", "path"),
 )
 

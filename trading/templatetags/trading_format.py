@@ -92,8 +92,18 @@ def minus(amount: Decimal | None) -> Decimal | None:
 
 @register.filter
 def deed(verb: str) -> str:
-    """`proposal.approved` becomes `Proposal approved`."""
-    return verb.replace(".", " ").replace("_", " ").capitalize()
+    """`proposal.pending` becomes `Proposed`; what has no own words reads `Entry spent`."""
+    own = {
+        "proposal.pending": "Proposed",
+        "proposal.claimed": "Sent out",
+        "trading.halt": "Stopped trading",
+        "trading.pause": "Paused trading",
+        "trading.resume": "Resumed trading",
+        "order.cancel_requested": "Asked to cancel",
+        "entry.spent": "Entered by link",
+    }
+    plain = verb.removeprefix("proposal.").replace(".", " ").replace("_", " ").capitalize()
+    return own.get(verb, plain)
 
 
 @register.filter

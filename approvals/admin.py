@@ -1,0 +1,107 @@
+"""Proposals in the admin: read-only with their history; approve and decline ask once more, then call the activities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from approvals import decisions
+from approvals.domain.lifecycle import DeadlinePassed, WrongState
+from approvals.models import Decision, Proposal, ProposalEvent
+from kalshi_site.readonly import ReadOnly, ReadOnlyInline
+from kalshi_site.errors import kind_of
+from kalshi_site.models import User
+from kalshi_site.versioning import StaleVersion
+from portfolio.risk import Denied, UnknownMarket
+
+REFUSALS = (
+    *(StaleVersion, WrongState, DeadlinePassed, Denied, UnknownMarket),
+    *(decisions.OwnProposal, decisions.MayNotDecide),
+)
+
+
+class ProposalEventInline(ReadOnlyInline):
+    """A proposal's history."""
+
+    model = ProposalEvent
+
+
+class DecisionInline(ReadOnlyInline):
+    """Who said what about it."""
+
+    model = Decision
+    fields = ("at", "actor_name", "verdict", "method", "reason", "version")  # type: ignore[assignment]
+    readonly_fields = fields
+
+
+@admin.register(Proposal)
+class ProposalAdmin(ReadOnly):
+    """Ideas and what became of them."""
+
+    list_display = (
+        *("created_at", "public_id", "state", "risk_level", "action", "quantity", "side", "ticker"),
+        *("limit_price", "proposer", "deadline_at", "decided_by"),
+    )
+    list_filter = ("state", "risk_level", "origin", "venue")
+    search_fields = ("public_id", "ticker", "title", "proposer")
+    date_hierarchy = "created_at"
+    ordering = ("-id",)
+    inlines = (DecisionInline, ProposalEventInline)
+    actions = ("approve_selected", "decline_selected")
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Only those who may decide see the actions."""
+        return request.user.has_perm("approvals.decide_proposal")
+
+    @admin.action(description="Approve…", permissions=["decide"])
+    def approve_selected(self, request: HttpRequest, rows: QuerySet[Proposal]) -> HttpResponse | None:
+        """Show the cards, then approve the versions that were shown."""
+        return self._decide(request, rows, "approve")
+
+    @admin.action(description="Decline…", permissions=["decide"])
+    def decline_selected(self, request: HttpRequest, rows: QuerySet[Proposal]) -> HttpResponse | None:
+        """Show the cards, then decline the versions that were shown."""
+        return self._decide(request, rows, "decline")
+
+    def _decide(self, request: HttpRequest, rows: QuerySet[Proposal], answer: str) -> HttpResponse | None:
+        if request.POST.get("confirmed") != "yes":
+            return self._ask(request, rows, answer)
+        for proposal in rows:
+            seen = request.POST.get(f"version-{proposal.pk}", "")
+            if seen.isdigit() and isinstance(request.user, User):
+                self._one(request, proposal, int(seen), request.user, answer)
+        return None
+
+    def _ask(self, request: HttpRequest, rows: QuerySet[Proposal], answer: str) -> HttpResponse:
+        context: dict[str, Any] = {
+            **self.admin_site.each_context(request),
+            "title": f"{answer.capitalize()} {rows.count()} proposals?",
+            "answer": answer,
+            "proposals": rows,
+            "opts": self.model._meta,
+        }
+        return TemplateResponse(request, "admin/approvals/decide.html", context)
+
+    def _one(self, request: HttpRequest, proposal: Proposal, version: int, actor: User, answer: str) -> None:
+        reason = request.POST.get("reason", "").strip()[:400]
+        try:
+            if answer == "approve":
+                decisions.approve(
+                    proposal=proposal, version=version, actor=actor, method="admin", note=reason
+                )
+            else:
+                decisions.decline(
+                    proposal=proposal,
+                    version=version,
+                    actor=actor,
+                    method="admin",
+                    reason=reason or "no reason given",
+                )
+        except REFUSALS as refusal:
+            messages.error(request, f"{kind_of(refusal).code} {proposal.public_id}: {refusal}")
+        else:
+            messages.success(request, f"{proposal.public_id}: {answer}d.")

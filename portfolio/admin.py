@@ -1,0 +1,106 @@
+"""The books in the admin: positions, cash, the trading state read-only; limits may be set by those who may."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest
+
+from kalshi_site.readonly import ReadOnly, ReadOnlyInline
+from portfolio import risk
+from portfolio.domain.limits import PAPER_LIMITS
+from portfolio.models import (
+    CashEntry,
+    Position,
+    PositionEvent,
+    RiskLimit,
+    TradingState,
+    TradingStateEvent,
+)
+
+
+class PositionEventInline(ReadOnlyInline):
+    """A position's history."""
+
+    model = PositionEvent
+    fields = ("at", "to_state", "quantity", "cash", "actor", "version")  # type: ignore[assignment]
+    readonly_fields = fields
+
+
+@admin.register(Position)
+class PositionAdmin(ReadOnly):
+    """Holdings, kept by the ledger alone."""
+
+    list_display = ("ticker", "quantity", "cost", "realized", "fees", "settled_at", "updated_at")
+    list_filter = ("venue",)
+    search_fields = ("ticker", "event_ticker", "title")
+    inlines = (PositionEventInline,)
+
+
+@admin.register(CashEntry)
+class CashEntryAdmin(ReadOnly):
+    """Each change of cash."""
+
+    list_display = ("at", "kind", "amount", "fee", "realized", "ticker", "reference")
+    list_filter = ("kind", "venue")
+    search_fields = ("ticker", "reference")
+    date_hierarchy = "at"
+    ordering = ("-id",)
+
+
+class TradingStateEventInline(ReadOnlyInline):
+    """Who paused, stopped and resumed, and why."""
+
+    model = TradingStateEvent
+
+
+@admin.register(TradingState)
+class TradingStateAdmin(ReadOnly):
+    """Whether trading is on; changed by the buttons of every page."""
+
+    list_display = ("venue", "mode", "reason", "changed_by", "changed_at", "kill_epoch")
+    inlines = (TradingStateEventInline,)
+
+
+class RiskLimitForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """A limit that a rule reads, its value in the limit's own unit, and why it is what it is."""
+
+    name = forms.ChoiceField(
+        choices=[
+            (name, f"{limit.label} ({limit.unit}, built-in {limit.value})")
+            for name, limit in PAPER_LIMITS.items()
+        ]
+    )
+    value = forms.DecimalField(min_value=Decimal(0), max_digits=15, decimal_places=6)
+    note = forms.CharField(label="Why", max_length=200)
+
+    class Meta:
+        model = RiskLimit
+        fields = ("name", "value", "note")
+
+
+@admin.register(RiskLimit)
+class RiskLimitAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """Limits that differ from the built-in ones. Saving goes through `risk.set_limit`, which keeps history and audit."""
+
+    form = RiskLimitForm
+    list_display = ("name", "value", "note", "updated_at", "version")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: RiskLimit | None = None) -> tuple[str, ...]:
+        """A limit keeps its name."""
+        return ("name",) if obj is not None else ()
+
+    def save_model(self, request: HttpRequest, obj: RiskLimit, form: Any, change: bool) -> None:
+        """Set the limit by its activity."""
+        row = risk.set_limit(
+            name=obj.name, value=obj.value, actor=request.user.get_username(), reason=obj.note
+        )
+        obj.pk = row.pk
+        messages.info(request, f"{obj.name} is {row.value.normalize():f} from now on.")
+
+    def has_delete_permission(self, request: HttpRequest, obj: RiskLimit | None = None) -> bool:
+        """A limit is set back, not deleted: its history stays."""
+        return False
