@@ -132,7 +132,7 @@ class Session:
             self._ask_snapshots(overdue)
 
     def ping(self, emit: Emit) -> None:
-        """The exchange's ping: everything sent before it has come, because frames keep their order."""
+        """The exchange's ping, or its answer to ours: what it sent before has come, because frames keep their order."""
         self.proven_ms = self._clock_ms()
         self.tick()
         emit(events.Heartbeat(self.proven_ms))

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 SILENCE_SECONDS: Final = 25.0  # the exchange pings about every 10 s; two missed pings and a half
 LONGEST_PAUSE: Final = 60.0
+PING_SECONDS: Final = (
+    3.0  # our own pings: their answers prove quiet books within the age that the rules allow
+)
 _SETTLED_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
 _LARGEST_MESSAGE: Final = 64 * 1024 * 1024
@@ -133,6 +136,7 @@ class Stream:
             return f"no connection: {error!r}"
         self._session = Session(self._wanted, clock_ms=self._clock_ms, use_yes_price=self._use_yes_price)
         self._socket = socket
+        pinging = asyncio.create_task(_keep_pinging(socket))
         try:
             sink(Connected(self._clock_ms()))
             self._session.open()
@@ -144,6 +148,7 @@ class Stream:
             return repr(error)
         finally:
             self._session = self._socket = None
+            pinging.cancel()
             await socket.close()
 
     async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
@@ -163,6 +168,8 @@ class Stream:
                 session.ping(sink)
             elif message.type is not aiohttp.WSMsgType.PONG:
                 return f"closed by the exchange: {message.type.name} {socket.close_code}"
+            else:
+                session.ping(sink)
             if session.outbox:
                 await self._flush()
 
@@ -172,6 +179,13 @@ class Stream:
             return
         while session.outbox:
             await socket.send_str(session.outbox.pop(0).decode())
+
+
+async def _keep_pinging(socket: aiohttp.ClientWebSocketResponse) -> None:
+    with contextlib.suppress(aiohttp.ClientError, OSError):
+        while not socket.closed:
+            await asyncio.sleep(PING_SECONDS)
+            await socket.ping()
 
 
 def open_stream(ws_url: str, signer: Signer, channels: dict[Channel, Collection[str] | None]) -> Stream:

@@ -1,0 +1,225 @@
+"""The feed process: follow the exchange, keep the books, write the quotes.
+
+One event loop owns the books. Asking the exchange by REST, writing to the database and publishing each have a thread of
+their own, so that a slow one of them never keeps a frame waiting.
+
+1. Load the catalogue, write the market rows, distrust every quote that an earlier feed left.
+2. Follow the books and the activity of all live markets; a change of the catalogue follows or drops markets.
+3. Once a second write the changed quotes and prove the trusted ones current.
+4. Up to four times a second publish the changed prices. Redis may be away: the rows are the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
+from django.utils import timezone
+
+from kalshi_site import live
+from trading.exchange.errors import ExchangeError
+from trading.exchange.events import FeesChanged, LifecycleChange, Rejected, StreamEvent
+from trading.exchange.gateway import MarketDataGateway, StreamGateway
+from trading.exchange.session import BOOKS, Channel
+from trading.market_data import snapshots
+from trading.market_data.catalogue import Catalogue, Listing, unfinished_rows, write_markets
+from trading.market_data.hub import Hub, at
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+OpenStream = Callable[[dict[Channel, Collection[str] | None]], StreamGateway]
+TICKER: Final[Channel] = "ticker"
+LIFECYCLE: Final[Channel] = "market_lifecycle_v2"
+MOST_MARKETS: Final = 1_000
+TRIES: Final = 5  # a market may be unknown for a moment after its `created` message (API.md 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two rounds of each duty."""
+
+    write: float = 1.0
+    publish: float = 0.25
+    catalogue: float = 1.0
+    sweep: float = 30.0
+    publish_pause: float = 30.0  # after a publication failed: Redis is away
+
+
+@dataclass(slots=True)
+class Feed:
+    """`run` works until `stop`. `on_ready` is called once, when all followed books have been written."""
+
+    exchange: MarketDataGateway
+    open_stream: OpenStream
+    on_ready: Callable[[], None]
+    pace: Pace = field(default_factory=Pace)
+    publish: Callable[[str, dict[str, Any]], bool] = live.publish
+    most_markets: int = MOST_MARKETS
+    _hub: Hub = field(init=False)
+    _catalogue: Catalogue = field(init=False)
+    _stream: StreamGateway = field(init=False)
+    _stop: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _changed_markets: dict[str, int] = field(init=False, default_factory=dict)
+    _changed_events: set[str] = field(init=False, default_factory=set)
+    _is_ready: bool = field(init=False, default=False)
+    _asking: Executor = field(init=False)
+    _writing: Executor = field(init=False)
+    _publishing: Executor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._catalogue = Catalogue(self.exchange)
+        self._hub = Hub(on_fault=self._on_fault)
+        self._asking = ThreadPoolExecutor(1, "feed-ask")
+        self._writing = ThreadPoolExecutor(1, "feed-write")
+        self._publishing = ThreadPoolExecutor(1, "feed-publish")
+
+    def stop(self) -> None:
+        """Let `run` return. Call from the event loop."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Feed until `stop`. What a duty raises and does not expect ends the run: the supervisor starts it anew."""
+        self._stream = self.open_stream({BOOKS: [], TICKER: [], LIFECYCLE: None})
+        try:
+            await self._begin()
+            async with asyncio.TaskGroup() as duties:
+                running = duties.create_task(self._stream.run(self._on_event))
+                beats = [
+                    duties.create_task(self._each(self.pace.write, self._write)),
+                    duties.create_task(self._each(self.pace.publish, self._publish)),
+                    duties.create_task(self._each(self.pace.catalogue, self._follow_changes)),
+                    duties.create_task(self._each(self.pace.sweep, self._sweep)),
+                ]
+                await self._stop.wait()
+                for beat in beats:
+                    beat.cancel()
+                await self._stream.stop()
+                await running
+        finally:
+            await self._end()
+
+    # --- beginning and end
+
+    async def _begin(self) -> None:
+        await self._in(self._writing, snapshots.distrust_all)
+        while not self._stop.is_set() and not await self._sweep():
+            await self._rest(self.pace.catalogue)
+
+    async def _end(self) -> None:
+        with suppress(DatabaseError):
+            await self._in(self._writing, snapshots.distrust_all)
+        self._publishing.shutdown(wait=False, cancel_futures=True)
+        self._asking.shutdown(wait=False, cancel_futures=True)
+        self._writing.shutdown()
+
+    # --- events
+
+    def _on_fault(self, ticker: str) -> None:
+        self._stream.distrust(ticker)
+
+    def _on_event(self, event: StreamEvent) -> None:
+        self._hub.apply(event)
+        if isinstance(event, LifecycleChange):
+            self._changed_markets[event.ticker] = TRIES
+        elif isinstance(event, FeesChanged):
+            self._changed_events.add(event.event_ticker)
+        elif isinstance(event, Rejected):
+            log.error("feed.command.rejected", extra={"channel": event.channel, "reason": event.message})
+
+    # --- duties
+
+    async def _sweep(self) -> bool:
+        """Read the whole catalogue. False when the exchange or the database is out of reach."""
+        try:
+            known = await self._in(self._writing, unfinished_rows)
+            changed = await self._in(self._asking, self._catalogue.sweep, known)
+            await self._take_over(changed)
+        except (ExchangeError, DatabaseError) as error:
+            log.warning("feed.sweep.failed", extra={"error": repr(error)})
+            return False
+        return True
+
+    async def _follow_changes(self) -> None:
+        """Read again what lifecycle messages named, and what has come to its time."""
+        events, self._changed_events = self._changed_events, set()
+        named, self._changed_markets = self._changed_markets, {}
+        tickers = named.keys() | set(self._catalogue.due(timezone.now()))
+        try:
+            changed = await self._in(self._asking, self._catalogue.refresh, tickers) if tickers else []
+            for event in events:
+                changed += await self._in(self._asking, self._catalogue.refresh_event, event)
+            await self._take_over(changed)
+        except (ExchangeError, DatabaseError) as error:
+            log.warning("feed.refresh.failed", extra={"error": repr(error)})
+            self._changed_markets = named | self._changed_markets
+            self._changed_events |= events
+            return
+        unknown = {
+            ticker: left - 1 for ticker, left in named.items() if ticker not in self._catalogue.listings
+        }
+        self._changed_markets = {t: left for t, left in unknown.items() if left} | self._changed_markets
+
+    async def _take_over(self, changed: list[Listing]) -> None:
+        if changed:
+            await self._in(self._writing, write_markets, changed)
+        wanted = self._catalogue.live(timezone.now(), self.most_markets)
+        fresh, gone = wanted - set(self._hub.books), set(self._hub.books) - wanted
+        self._hub.follow(fresh)
+        self._hub.drop(gone)
+        for channel in (BOOKS, TICKER):
+            if gone:
+                await self._stream.remove_markets(channel, gone)
+            if fresh:
+                await self._stream.add_markets(channel, fresh)
+
+    async def _write(self) -> None:
+        touches, activity = self._hub.take_unwritten(), self._hub.take_activity()
+        proven_at, is_complete = at(self._stream.proven_ms), not self._hub.waiting
+        try:
+            await self._in(self._writing, snapshots.write_quotes, touches, proven_at)
+            if activity:
+                await self._in(self._writing, snapshots.write_activity, activity)
+        except DatabaseError as error:
+            log.warning("feed.write.failed", extra={"error": repr(error)})
+            self._hub.put_back(touches)
+            return
+        if is_complete and proven_at is not None and not self._is_ready:
+            self._is_ready = True
+            self.on_ready()
+
+    async def _publish(self) -> None:
+        touches = self._hub.take_unpublished()
+        if not touches:
+            return
+        batch = snapshots.tick_batch(touches, int(timezone.now().timestamp() * 1000))
+        if not await self._in(self._publishing, self.publish, "quotes", batch):
+            await self._rest(self.pace.publish_pause)
+
+    # --- time and threads
+
+    async def _each(self, seconds: float, duty: Callable[[], Any]) -> None:
+        while not self._stop.is_set():
+            await self._rest(seconds)
+            await duty()
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+
+    async def _in(self, thread: Executor, work: Callable[..., Result], *given: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(thread, _fresh, work, *given)
+
+
+def _fresh(work: Callable[..., Result], *given: Any) -> Result:
+    # Long-lived threads must give up connections that the database has closed.
+    close_old_connections()
+    return work(*given)
