@@ -102,8 +102,9 @@ class UnknownTicker(DeskError):
 
 
 # code | HTTP status | severity | retry: the same request may succeed later | title | recovery
+# `##` begins a section of the reference page.
 _TABLE = """
-# Request and validation
+## Request and validation
 E001 | 400 | info | - | The request cannot be read | Send well-formed JSON in UTF-8.
 E002 | 415 | info | - | This media type is not supported | Send Content-Type: application/json.
 E003 | 405 | info | - | This method is not allowed here | Use a method from the Allow header.
@@ -117,7 +118,7 @@ E014 | 422 | info | - | The price is off the market's grid | Use one of the near
 E015 | 400 | info | - | The cursor is not ours | Start again without a cursor.
 E020 | 404 | info | - | No market has this ticker | Look the ticker up with GET /api/v1/markets.
 E021 | 404 | info | - | There is no such object | Compare the id with the list.
-# Identity, rights, rate
+## Identity, rights, rate
 E101 | 401 | info | - | You are not signed in | Send a valid token: Authorization: Bearer kops_...
 E102 | 401 | info | - | Sign-in failed | Check the name and the password.
 E103 | 403 | info | - | The token's scope does not cover this | Use a token with the scope in the detail.
@@ -127,7 +128,7 @@ E106 | 403 | info | - | The form is too old | Reload the page and send it again.
 E107 | 403 | info | - | The proposer cannot approve | Another person has to decide this proposal.
 E108 | 429 | info | retry | Too many requests | Wait for the seconds in Retry-After.
 E110 | 410 | info | - | The sign-in link is spent or expired | Sign in by password or start the desk again.
-# State and concurrency
+## State and concurrency
 E203 | 428 | info | - | A precondition is required | Send If-Match: "v<version>" with the version you saw.
 E204 | 412 | info | - | This has changed since you saw it | Look at the current state and decide again.
 E205 | 400 | info | - | An idempotency key is required | Send a fresh Idempotency-Key of 1 to 128 characters.
@@ -136,7 +137,7 @@ E207 | 409 | info | retry | The first request with this key still runs | Repeat 
 E210 | 409 | info | - | The deadline has passed | Nothing was traded. Wait for a new proposal.
 E211 | 409 | info | - | You have already decided this | Another person has to decide.
 E212 | 409 | info | - | This is not possible in the present state | Look at the current state.
-# Risk and trading state
+## Risk and trading state
 E301 | 409 | info | - | A limit does not allow this | Choose a smaller quantity or have the limit changed.
 E302 | 409 | warning | - | A check could not be made | No verdict is a no: look at the detail.
 E305 | 409 | warning | - | Trading is paused | Only exits pass. Resume trading first.
@@ -146,7 +147,7 @@ E310 | 409 | info | - | The price has moved | Look at the new price and decide a
 E311 | 409 | info | - | The market is not open for trading | Wait until the market is active.
 E312 | 409 | warning | retry | The data is too old to trade on | Wait until the feed is live again.
 E313 | 409 | warning | - | The fee cannot be computed | Trade another market: this fee is not in the API.
-# Exchange
+## Exchange
 E601 | 503 | warning | retry | The exchange cannot be reached | Wait; the desk tries again by itself.
 E602 | 503 | warning | retry | The exchange limits our rate | Wait; the desk slows down by itself.
 E603 | 409 | warning | - | The exchange rejected this | Read the exchange's reason in the detail.
@@ -157,12 +158,12 @@ E607 | 503 | warning | retry | The exchange is not trading | Wait until the exch
 E608 | 404 | warning | - | The exchange does not know this | Let reconciliation compare our records.
 E609 | 503 | warning | retry | The exchange's stream broke off | Wait; the desk connects again by itself.
 E610 | 409 | error | - | The outcome is not known yet | Do not repeat it: reconciliation asks the exchange.
-# Agent
+## Agent
 E701 | 503 | warning | retry | The analyst failed | Nothing is proposed; the next cycle tries again.
 E702 | 502 | warning | - | The analyst's answer is not valid | Nothing is proposed; look at the run.
 E703 | 429 | warning | - | The analyst's budget is used | Wait for the next period or raise the budget.
 E704 | 502 | warning | retry | A tool of the analyst failed | Look at the run; the next cycle tries again.
-# Data, live channel, notify
+## Data, live channel, notify
 E801 | 503 | warning | retry | The database is busy | Repeat with the same key.
 E802 | 500 | error | - | The database refused inconsistent data | Report the request id; nothing was stored.
 E803 | 503 | error | - | The database needs a migration | Run manage.py migrate, or make run.
@@ -170,7 +171,7 @@ E805 | 503 | error | - | The database is not in WAL mode | Run make doctor.
 E851 | 503 | info | retry | The reader is too slow | Connect again and resume.
 E852 | 409 | info | retry | A message is missing | Take a new snapshot.
 E853 | 429 | info | retry | Too many messages | Send fewer than 100 messages a second.
-# Internal and configuration
+## Internal and configuration
 E901 | 500 | error | - | Something unexpected happened | Report the request id; it stands in the log.
 E902 | 503 | error | retry | A part of the desk is not running | Look at make status.
 E951 | 500 | error | - | A setting is missing | Set it as .env.template describes.
@@ -200,3 +201,27 @@ def kind_of(error: BaseException) -> ErrorKind:
     """The registry's entry for an exception, by its attribute `code`; E901 for all others."""
     code = getattr(error, "code", UNEXPECTED)
     return REGISTRY.get(code, REGISTRY[UNEXPECTED]) if isinstance(code, str) else REGISTRY[UNEXPECTED]
+
+
+def as_markdown() -> str:
+    """The reference page `docs/reference/errors.md`."""
+    lines = [
+        "# Errors",
+        "",
+        "Made from `kalshi_site/errors.py` by `manage.py errors --write`; a test fails when it is not current.",
+        "E400 to E599 stay unused, so that a code is never mistaken for an HTTP status.",
+    ]
+    for line in _TABLE.strip().splitlines():
+        if line.startswith("#"):
+            lines += [
+                "",
+                line,
+                "",
+                "| Code | HTTP | Retry | What happened | What to do |",
+                "|---|---|---|---|---|",
+            ]
+            continue
+        kind = REGISTRY[line[:4]]
+        again = "yes" if kind.retryable else "no"
+        lines.append(f"| {kind.code} | {kind.status} | {again} | {kind.title} | {kind.recovery} |")
+    return "\n".join(lines) + "\n"

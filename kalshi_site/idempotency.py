@@ -154,7 +154,8 @@ def _attempt(view: APIView, request: Request, run: Callable[[], Response]) -> An
 def _answer(request: Request, response: Response) -> Answer:
     body = json.loads(request.accepted_renderer.render(response.data) or b"null")
     retryable = isinstance(body, dict) and bool(body.get("retryable"))
-    headers = {name: str(value) for name, value in response.headers.items()}
+    # Until it is rendered a response carries Django's default type, which is not the answer's.
+    headers = {name: str(value) for name, value in response.headers.items() if name != "Content-Type"}
     if response.content_type:
         headers["Content-Type"] = response.content_type
     return Answer(response.status_code, body, headers, lasting=response.status_code < 500 and not retryable)

@@ -26,7 +26,7 @@ class OpenApi(APIView):
         return Response(openapi_document())
 
 
-class Docs(SpectacularSwaggerSplitView):  # type: ignore[misc]
+class Docs(SpectacularSwaggerSplitView):
     """The description as a page. The split form: scripts and styles come from files, as the content policy wants."""
 
     url_name = "openapi"

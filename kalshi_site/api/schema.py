@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any, Final
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -81,7 +82,7 @@ _VERSIONED: Final = (
 )
 
 
-class DeskSchema(AutoSchema):  # type: ignore[misc]  # drf-spectacular ships no types
+class DeskSchema(AutoSchema):
     """Adds what the doors have in common: scopes, preconditions, keys, problem documents."""
 
     def get_tags(self) -> list[str]:
@@ -160,7 +161,8 @@ def _refusals(codes: set[str]) -> dict[str, Any]:
 @functools.cache
 def openapi_document() -> dict[str, Any]:
     """The whole description, sorted by path; the same for every caller."""
-    document: dict[str, Any] = SchemaGenerator(api_version="1").get_schema(request=None, public=True)
+    generator = SchemaGenerator(api_version="1")  # type: ignore[no-untyped-call]
+    document: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     document["paths"] = {
         path: item for path, item in sorted(document["paths"].items()) if path.startswith(f"{PREFIX}/")
     }
@@ -191,3 +193,8 @@ class PageSessionInSchema(OpenApiAuthenticationExtension):  # type: ignore[no-un
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
         """How the schema names a session."""
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+def openapi_text() -> str:
+    """The description as it stands in `docs/reference/openapi.json`."""
+    return json.dumps(openapi_document(), indent=1, ensure_ascii=False) + "\n"

@@ -21,7 +21,7 @@ READ = Right.of("trading.view_market", "read")
 
 
 class MarketOut(serializers.ModelSerializer[Market]):
-    """A market's definition and touch. Prices are dollars on the YES scale; `as_of` is when the touch was last proven."""
+    """A market's definition and touch. Prices are dollars on the YES scale; `as_of` is when it was last proven."""
 
     status = serializers.ChoiceField(choices=[status.value for status in MarketStatus])
     settlement_value = serializers.DecimalField(max_digits=9, decimal_places=6, allow_null=True)

@@ -118,7 +118,7 @@ class OrderCancel(_Orders):
 class CanceledOut(serializers.Serializer[Any]):
     """The orders whose cancel was asked for by this request."""
 
-    data = OrderOut(many=True)
+    data = OrderOut(many=True)  # type: ignore[assignment]  # a field, which the metaclass takes out
 
 
 class OrderCancelAll(_Orders):

@@ -1,0 +1,64 @@
+"""Scripts that call the API as a person of the cast, with a token of chosen scopes."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.test import Client
+from django.utils import timezone
+
+from kalshi_site.identity import ROLES, issue_token, new_id
+from kalshi_site.models import User
+from tests.factories import member
+
+BASE = "/api/v1"
+# WhiteNoise warns while nothing was collected, and warnings are errors here.
+Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+class Caller:
+    """One script. `scopes` default to those that the role's tokens usually get."""
+
+    def __init__(self, user: User, *scopes: str) -> None:
+        self.user = user
+        self.token = issue_token(
+            user=user,
+            name="test",
+            scopes=scopes or ("read",),
+            expires_at=timezone.now() + timedelta(days=1),
+        )
+        self.client = Client(headers={"Authorization": f"Bearer {self.token}"}, raise_request_exception=False)
+
+    @classmethod
+    def of(cls, role: str, *scopes: str, username: str = "") -> Caller:
+        return cls(member(username or f"{role}1", role), *(scopes or ROLES[role].scopes))
+
+    def get(self, path: str, **headers: str) -> HttpResponse:
+        return self.client.get(BASE + path, headers=_named(headers))
+
+    def post(self, path: str, body: Any = None, *, key: str | None = "", **headers: str) -> HttpResponse:
+        """`key`: "" takes a fresh one, None sends none. Header names are written with underscores."""
+        sent = _named(headers)
+        if key is not None:
+            sent["Idempotency-Key"] = key or new_id("key")
+        data = body if isinstance(body, str | bytes) else json.dumps({} if body is None else body)
+        return self.client.post(BASE + path, data=data, content_type="application/json", headers=sent)
+
+
+def _named(headers: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def code_of(response: HttpResponse) -> str:
+    """The problem's code, after checking that it is a complete problem document of the same status."""
+    assert response["Content-Type"] == "application/problem+json", response.content
+    problem = json.loads(response.content)
+    assert problem["status"] == response.status_code
+    assert problem.keys() >= {"type", "title", "detail", "instance", "request_id", "retryable", "hint"}
+    assert problem["request_id"] == response["Request-Id"]
+    return str(problem["code"])
