@@ -72,16 +72,15 @@ class Child:
 
     async def watch(self) -> None:
         """Restart it whenever it ends, until `stop`: 1 s later, then 2, 4 … 30."""
-        delay = FIRST_DELAY
+        delay = 0.0
         while self._process is not None:
             born = time.monotonic()
             code = await self._process.wait()
             if self._stopping:
                 return
-            delay = FIRST_DELAY if time.monotonic() - born > STOOD_SECONDS else delay
+            delay = next_delay(delay, stood=time.monotonic() - born)
             self._tell("restarting", f"ended with {code}; next start in {delay:.0f} s", restarts=1)
             await asyncio.sleep(delay)
-            delay = min(delay * 2, LONGEST_DELAY)
             await self._restart()
 
     async def stop(self, grace: float) -> None:
@@ -160,6 +159,13 @@ class Child:
     @property
     def _pid_file(self) -> Path:
         return self.layout.run / f"{self.spec.name}.pid"
+
+
+def next_delay(last: float, *, stood: float) -> float:
+    """Seconds to wait before the next start, after one that waited `last` and then stood for `stood` seconds."""
+    if last == 0 or stood > STOOD_SECONDS:
+        return FIRST_DELAY
+    return min(last * 2, LONGEST_DELAY)
 
 
 def _end_with_parent(parent: int) -> Callable[[], None] | None:

@@ -55,11 +55,16 @@ def end_groups(groups: list[int], *, grace: float = GRACE_SECONDS) -> None:
     """SIGTERM to each process group, SIGKILL to those that are still there after `grace` seconds."""
     for group in groups:
         _signal(group, signal.SIGTERM)
-    deadline = time.monotonic() + grace
-    while time.monotonic() < deadline and any(_exists(group) for group in groups):
-        time.sleep(0.05)
+    _wait_gone(groups, grace)
     for group in groups:
         _signal(group, signal.SIGKILL)
+    _wait_gone(groups, 1.0)
+
+
+def _wait_gone(groups: list[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(_exists(group) for group in groups):
+        time.sleep(0.02)
 
 
 def _group_of(path: Path) -> int | None:

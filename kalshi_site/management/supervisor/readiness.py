@@ -45,7 +45,7 @@ def answers_ping(socket_path: Path | None, port: int | None, detail: str) -> Pro
         except OSError:
             return None
         with contextlib.closing(writer):
-            writer.write(b"PING\r\n")
+            writer.write(b"*1\r\n$4\r\nPING\r\n")
             answer = await reader.readline()
         return detail if answer.startswith(b"+PONG") else None
 
