@@ -28,6 +28,7 @@ from portfolio import risk
 from portfolio.models import Position, Reservation
 from tests import factories
 from trading.domain.orders import Action, Side, Terms
+from trading.execution.exits import CannotClose, close_position
 from trading.models import Market, Quote
 
 D = Decimal
@@ -268,19 +269,19 @@ def test_closing_by_hand_is_approved_at_once_in_every_trading_state(
     market = factories.quoted_market()
     held(market, quantity)
     act(venue=VENUE, actor="operator", reason="")  # type: ignore[operator]
-    exit_ = proposals.close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
+    exit_ = close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
     assert (exit_.state, exit_.action, exit_.side, exit_.reduce_only) == ("approved", "sell", side, True)
     assert (exit_.quantity, exit_.limit_price) == (D(40), D(price))
 
 
 def test_closing_what_is_not_held_or_what_nobody_wants_says_so() -> None:
     market = factories.quoted_market()
-    with pytest.raises(proposals.NothingHeld):
-        proposals.close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
+    with pytest.raises(CannotClose, match="nothing is held"):
+        close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
     held(market)
     Quote.objects.update(yes_bid=None)
-    with pytest.raises(proposals.NobodyBids):
-        proposals.close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
+    with pytest.raises(CannotClose, match="nobody bids"):
+        close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
 
 
 def test_the_terminal_tells_the_same_story(proposal: Proposal, capsys: pytest.CaptureFixture[str]) -> None:

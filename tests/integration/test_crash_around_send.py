@@ -1,0 +1,180 @@
+"""kill -9 of the execution process around the send, with the real exchange answering, dropping and delaying.
+
+Eleven orders, each in a market of its own, each with its own crash; then one restart, which must find out about all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from approvals import decisions
+from portfolio.models import Reservation
+from tests import factories
+from tests.exchanges import ROOT, PaperExchange, paper_exchange
+from trading.domain.orders import ON_EXCHANGE, OrderState
+from trading.exchange.account import Account, open_account
+from trading.exchange.auth import open_signer
+from trading.exchange.market_data import open_market_data
+from trading.exchange.orders import open_orders
+from trading.models import Market, Order, Quote
+
+D = Decimal
+WAITING = {OrderState.SENDING, OrderState.UNKNOWN}
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("redis_server"),
+    pytest.mark.slow,
+]
+
+
+@dataclass(frozen=True)
+class Crash:
+    """Where execution dies (`point`; `sent`: while it waits for the answer) and what the exchange does meanwhile."""
+
+    point: str
+    fault: str | None
+    seconds: float = 0.0
+
+
+CRASHES = [
+    *(
+        Crash(point, fault, 0.3)
+        for point in ("claimed", "answered", "recorded")
+        for fault in (None, "drop_after", "delay_after")
+    ),
+    Crash("sent", "delay_before", 1.5),
+    Crash("sent", "delay_after", 1.5),
+]
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Iterator[PaperExchange]:
+    with paper_exchange(tmp_path / "paper", "--simulate", "--faults") as running:
+        yield running
+
+
+def account(exchange: PaperExchange) -> Account:
+    return open_account(exchange.rest_url, open_signer(*exchange.key("desk-read")))
+
+
+def markets(exchange: PaperExchange, count: int) -> list[Market]:
+    """Rows for open markets of the exchange whose bid leaves room for an order that rests."""
+    found = open_market_data(exchange.rest_url).markets(status="open")
+    late = timezone.now() + timedelta(minutes=4)
+    good = [m for m in found if m.close_at > late and (m.quote.yes_bid or D(0)) > D("0.06")]
+    rows = []
+    for market in good[:count]:
+        row = factories.MarketFactory(
+            ticker=market.ticker,
+            event_ticker=market.event_ticker,
+            close_at=market.close_at,
+            price_ranges=list(market.price_ranges),
+        )
+        factories.QuoteFactory(market=row, yes_bid=market.quote.yes_bid, yes_ask=market.quote.yes_ask)
+        rows.append(row)
+    assert len(rows) == count
+    Quote.objects.update(as_of=timezone.now() + timedelta(minutes=10))
+    return rows
+
+
+def child(exchange: PaperExchange, point: str) -> subprocess.Popen[bytes]:
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        url = f"sqlite:///{database['NAME']}"
+    else:
+        url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    environment = {
+        **os.environ,
+        **exchange.environment(),
+        "DJANGO_SETTINGS_MODULE": "kalshi_site.settings",
+        "DATABASE_URL": url,
+        "VAR_DIR": str(settings.VAR_DIR),
+    }
+    command = [sys.executable, "-m", "tests.crashing_execution", point]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+
+def crash(exchange: PaperExchange, market: Market, how: Crash) -> Order:
+    """Approve one order and let execution die on it."""
+    if how.fault:
+        exchange.faults({"endpoint": "create", "kind": how.fault, "seconds": how.seconds})
+    proposal = factories.ProposalFactory(market=market, limit_price=D("0.02"))
+    decisions.approve(proposal=proposal, version=1, actor=factories.approver(), method="page")
+    process = child(exchange, how.point)
+    try:
+        if how.point == "sent":
+            order = wait_for(lambda: Order.objects.filter(proposal=proposal).first(), "the claim")
+            time.sleep(0.5)  # the request is out and the exchange sleeps on it
+            assert order.state == OrderState.SENDING
+            process.kill()
+        process.wait(20)
+        assert process.returncode == -9
+    finally:
+        process.kill()
+        process.wait(10)
+    return Order.objects.get(proposal=proposal)
+
+
+def wait_for(look: Any, what: str, within: float = 40.0) -> Any:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"no sight of {what} in {within} s")
+
+
+def each_order_is_there_once(exchange: PaperExchange, orders: list[Order]) -> None:
+    """The check: what we call sent stands on the exchange exactly once, what we call absent not at all."""
+    listed = Counter(report.ticker for report in account(exchange).orders())
+    assert listed == {order.ticker: 1 for order in orders if order.state in ON_EXCHANGE}
+
+
+def test_no_order_is_lost_or_doubled(exchange: PaperExchange) -> None:
+    factories.funded()
+    for market, how in zip(markets(exchange, len(CRASHES)), CRASHES, strict=True):
+        crash(exchange, market, how)
+    assert Order.objects.count() == len(CRASHES)
+    process = child(exchange, "never")
+    try:
+        wait_for(lambda: not Order.objects.filter(state__in=WAITING).exists(), "proof for every order")
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+    orders = list(Order.objects.order_by("id"))
+    states = [OrderState(order.state) for order in orders]
+    assert states == [
+        OrderState.ABSENT if how.point == "claimed" else OrderState.RESTING for how in CRASHES
+    ]
+    each_order_is_there_once(exchange, orders)
+    assert {order.attempts for order in orders} == {1}
+    standing = set(Reservation.objects.filter(released_at=None).values_list("ticker", flat=True))
+    assert standing == {order.ticker for order in orders if order.is_open}
+
+
+def test_the_same_check_catches_a_sender_that_tries_again_with_a_new_id(exchange: PaperExchange) -> None:
+    factories.funded()
+    order = crash(exchange, markets(exchange, 1)[0], Crash("answered", "drop_after"))
+    body = json.loads(order.body) | {"client_order_id": "drawn-anew"}
+    sender = open_orders(exchange.rest_url, open_signer(*exchange.key("desk-trade")))
+    sender.send_create(json.dumps(body).encode(), int(time.time() * 1000))
+    order.state = OrderState.RESTING.value
+    with pytest.raises(AssertionError):
+        each_order_is_there_once(exchange, [order])
