@@ -85,6 +85,11 @@ class Candle:
         fresh.volume, fresh.turnover = self.volume, self.turnover
         return fresh
 
+    def projected(self, end_ms: int) -> Candle:
+        """A later period in which nothing has happened since (`include_latest_before_start`)."""
+        last = self.price.close if self.price else self.previous
+        return Candle(end_ms, flat(self.bid.close), flat(self.ask.close), last, self.open_interest)
+
     def payload(self) -> dict[str, Any]:
         """The wire's MarketCandlestick."""
         names = ("open_dollars", "low_dollars", "high_dollars", "close_dollars", "mean_dollars")
@@ -166,6 +171,5 @@ class Candles:
 
     @staticmethod
     def _quiet(before: Candle, until_ms: int) -> Iterable[Candle]:
-        last = before.price.close if before.price else before.previous
         for end_ms in range(before.end_ms + MINUTE_MS, until_ms, MINUTE_MS):
-            yield Candle(end_ms, flat(before.bid.close), flat(before.ask.close), last, before.open_interest)
+            yield before.projected(end_ms)

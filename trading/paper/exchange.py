@@ -158,7 +158,7 @@ class Exchange:
 
     # For worlds, the house
 
-    def house_submit(  # noqa: PLR0917 - as in Venue
+    def house_submit(
         self,
         participant: str,
         ticker: str,

@@ -109,7 +109,7 @@ class Venue(Protocol):
 
     # The house: simulated participants
 
-    def house_submit(  # noqa: PLR0917 - the order's own words, in their usual order
+    def house_submit(
         self,
         participant: str,
         ticker: str,
