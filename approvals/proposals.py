@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -19,7 +20,10 @@ from kalshi_site.versioning import StaleVersion, compare_and_set
 from portfolio import risk
 from portfolio.domain.limits import RiskReport
 from trading.domain.markets import MarketFacts
-from trading.domain.orders import Terms
+from trading.domain.orders import Action, Side, Terms
+from trading.domain.prices import PRICE_STEP
+
+CLOSE_SLIPPAGE = Decimal("0.02")  # dollars below the bid that an exit by hand may sell at
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,66 @@ def _row(draft: Draft, market: MarketFacts, report: RiskReport, policy: Policy) 
         "decided_by": {Policy.DENY: "risk gateway", Policy.AUTO: draft.proposer}.get(policy, ""),
         "decision_reason": "; ".join(check.text for check in report.blocks),
     }
+
+
+class NothingHeld(Exception):
+    """There is no position to close in this market."""
+
+    code = "E212"
+
+    def __init__(self, ticker: str) -> None:
+        super().__init__(f"nothing is held in {ticker}")
+
+
+class NobodyBids(Exception):
+    """There is no price at which the position could be sold now."""
+
+    code = "E310"
+
+    def __init__(self, ticker: str) -> None:
+        super().__init__(f"nobody bids for what is held in {ticker}; wait for a bid or for the settlement")
+
+
+def close_position(
+    *,
+    venue: str,
+    ticker: str,
+    actor: str,
+    quantity: Decimal | None = None,
+    slippage: Decimal = CLOSE_SLIPPAGE,
+) -> Proposal:
+    """A person's own way out: sell `quantity` (default: all) of what is held, at most `slippage` below the bid.
+
+    It needs no second voice and passes a pause and a stop. Returns the approved proposal; execution sends it as
+    immediate-or-cancel, reduce-only. Raises NothingHeld, NobodyBids, UnknownMarket; Denied when the market is closed.
+    """
+    held = risk.portfolio_facts(venue, risk.facts_of(ticker)).held
+    if held == 0:
+        raise NothingHeld(ticker)
+    facts, side = risk.facts_of(ticker), Side.YES if held > 0 else Side.NO
+    bid = facts.book.bid(side)
+    if bid is None:
+        raise NobodyBids(ticker)
+    grid = facts.grid if side is Side.YES else facts.grid.complement()
+    terms = Terms(
+        ticker,
+        Action.SELL,
+        side,
+        min(quantity or abs(held), abs(held)),
+        grid.floor(max(bid - slippage, PRICE_STEP)) or bid,
+    )
+    draft = Draft(
+        venue=venue,
+        terms=terms,
+        origin=Origin.CLOSE,
+        proposer=actor,
+        time_to_decide=timedelta(minutes=1),
+        reduce_only=True,
+        note="closed by hand",
+    )
+    with transaction.atomic():
+        risk.require(risk.check_order(venue=venue, terms=terms, reduce_only=True, manual_exit=True))
+        return submit(draft)
 
 
 def withdraw(*, proposal: Proposal, actor: str, reason: str, version: int | None = None) -> Proposal:

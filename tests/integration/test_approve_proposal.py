@@ -28,7 +28,7 @@ from portfolio import risk
 from portfolio.models import Position, Reservation
 from tests import factories
 from trading.domain.orders import Action, Side, Terms
-from trading.execution.exits import CannotClose, close_position
+from trading.execution.exits import close_position
 from trading.models import Market, Quote
 
 D = Decimal
@@ -276,11 +276,11 @@ def test_closing_by_hand_is_approved_at_once_in_every_trading_state(
 
 def test_closing_what_is_not_held_or_what_nobody_wants_says_so() -> None:
     market = factories.quoted_market()
-    with pytest.raises(CannotClose, match="nothing is held"):
+    with pytest.raises(proposals.NothingHeld):
         close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
     held(market)
     Quote.objects.update(yes_bid=None)
-    with pytest.raises(CannotClose, match="nobody bids"):
+    with pytest.raises(proposals.NobodyBids):
         close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
 
 
