@@ -12,9 +12,9 @@ from django.template.response import TemplateResponse
 from approvals import decisions
 from approvals.domain.lifecycle import DeadlinePassed, WrongState
 from approvals.models import Decision, Proposal, ProposalEvent
-from kalshi_site.readonly import ReadOnly, ReadOnlyInline
 from kalshi_site.errors import kind_of
 from kalshi_site.models import User
+from kalshi_site.readonly import ReadOnly, ReadOnlyInline
 from kalshi_site.versioning import StaleVersion
 from portfolio.risk import Denied, UnknownMarket
 
@@ -34,7 +34,7 @@ class DecisionInline(ReadOnlyInline):
     """Who said what about it."""
 
     model = Decision
-    fields = ("at", "actor_name", "verdict", "method", "reason", "version")  # type: ignore[assignment]
+    fields = ("at", "actor_name", "verdict", "method", "reason", "version")
     readonly_fields = fields
 
 

@@ -44,7 +44,9 @@ class ApproveForm(forms.Form):
         """HIGH: the number typed must be the number approved."""
         typed: Decimal | None = self.cleaned_data["quantity"]
         if self.proposal.risk_level == RiskLevel.HIGH and typed != self.proposal.quantity:
-            raise forms.ValidationError(f"Type {count_text(self.proposal.quantity)}, the quantity of this proposal.")
+            raise forms.ValidationError(
+                f"Type {count_text(self.proposal.quantity)}, the quantity of this proposal."
+            )
         return typed
 
 

@@ -81,7 +81,9 @@ def approve(request: HttpRequest, public_id: str) -> HttpResponse:
         )
     except REFUSALS as refusal:
         return _refused(request, found, refusal)
-    return _done(request, fresh, "Approved. Execution sends the order once; it shows up under Orders.", "done")
+    return _done(
+        request, fresh, "Approved. Execution sends the order once; it shows up under Orders.", "done"
+    )
 
 
 @require_http_methods(["GET", "POST"])
@@ -89,10 +91,14 @@ def decline(request: HttpRequest, public_id: str) -> HttpResponse:
     """Say no. GET asks for the reason where no script opens the dialog."""
     found = get_object_or_404(Proposal, public_id=public_id)
     if request.method == "GET":
-        return render(request, "approvals/decline.html", {"proposal": found, "reasons": REASONS, **_rights(request)})
+        return render(
+            request, "approvals/decline.html", {"proposal": found, "reasons": REASONS, **_rights(request)}
+        )
     form = DeclineForm(request.POST)
     if not form.is_valid():
-        return _page(request, found, status=422, refusal=_problem("E010", "the form came without a readable version"))
+        return _page(
+            request, found, status=422, refusal=_problem("E010", "the form came without a readable version")
+        )
     try:
         fresh = decline_proposal(
             proposal=found,
@@ -113,7 +119,10 @@ def _person(request: HttpRequest) -> User:
 
 
 def _rights(request: HttpRequest) -> dict[str, Any]:
-    return {"may_decide": request.user.has_perm("approvals.decide_proposal"), "me": request.user.get_username()}
+    return {
+        "may_decide": request.user.has_perm("approvals.decide_proposal"),
+        "me": request.user.get_username(),
+    }
 
 
 def _template(name: str, partial: str, request: HttpRequest) -> str:
@@ -122,7 +131,12 @@ def _template(name: str, partial: str, request: HttpRequest) -> str:
 
 
 def _page(
-    request: HttpRequest, found: Proposal, *, status: int = 200, refusal: dict[str, str] | None = None, **extra: Any
+    request: HttpRequest,
+    found: Proposal,
+    *,
+    status: int = 200,
+    refusal: dict[str, str] | None = None,
+    **extra: Any,
 ) -> HttpResponse:
     facts = risk.market_facts([found.ticker]).get(found.ticker)
     now = timezone.now()
@@ -147,7 +161,10 @@ def _confirm(request: HttpRequest, found: Proposal, form: ApproveForm, *, status
     if getattr(request, "htmx", False):
         return _page(request, found, status=status, form=form)
     return render(
-        request, "approvals/confirm.html", {"proposal": found, "form": form, **_rights(request)}, status=status
+        request,
+        "approvals/confirm.html",
+        {"proposal": found, "form": form, **_rights(request)},
+        status=status,
     )
 
 

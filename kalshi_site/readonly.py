@@ -32,7 +32,7 @@ class ReadOnlyInline(admin.TabularInline):  # type: ignore[type-arg]  # not gene
 
     extra = 0
     can_delete = False
-    fields: ClassVar[tuple[str, ...]] = ("at", "from_state", "to_state", "actor", "reason", "version")  # type: ignore[assignment]
+    fields: ClassVar[tuple[str, ...]] = ("at", "from_state", "to_state", "actor", "reason", "version")
     readonly_fields = fields
 
     def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 from allauth.account import views as account
@@ -10,7 +9,8 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from kalshi_site.views import dashboard, door, faults, frame, health, help as pages
+from kalshi_site.views import dashboard, door, faults, frame, health
+from kalshi_site.views import help as pages
 
 # The admin's own sign-in form would be a second door with weaker locks.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -21,15 +21,6 @@ handler400 = faults.bad_request
 handler403 = faults.forbidden
 handler404 = faults.not_found
 handler500 = faults.broken
-
-
-def _is_there(module: str) -> bool:
-    package = module.rpartition(".")[0]
-    return find_spec(package) is not None and find_spec(module) is not None
-
-
-def _api() -> list[Any]:
-    return [path("api/", include("kalshi_site.api.urls"))] if _is_there("kalshi_site.api.urls") else []
 
 
 urlpatterns: list[Any] = [
@@ -52,7 +43,7 @@ urlpatterns: list[Any] = [
     path("help/errors", pages.errors, name="help-errors"),
     path("help/errors/<str:code>", pages.error, name="help-error"),
     path("help/keys", pages.keys, name="help-keys"),
-    *_api(),
+    path("api/", include("kalshi_site.api.urls")),
     path("", include("trading.urls")),
     path("", include("approvals.urls")),
     path("", include("portfolio.urls")),

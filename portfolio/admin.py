@@ -26,7 +26,7 @@ class PositionEventInline(ReadOnlyInline):
     """A position's history."""
 
     model = PositionEvent
-    fields = ("at", "to_state", "quantity", "cash", "actor", "version")  # type: ignore[assignment]
+    fields = ("at", "to_state", "quantity", "cash", "actor", "version")
     readonly_fields = fields
 
 
@@ -84,7 +84,7 @@ class RiskLimitForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic a
 
 @admin.register(RiskLimit)
 class RiskLimitAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """Limits that differ from the built-in ones. Saving goes through `risk.set_limit`, which keeps history and audit."""
+    """Limits; saving goes through `risk.set_limit`, which keeps history and audit."""
 
     form = RiskLimitForm
     list_display = ("name", "value", "note", "updated_at", "version")

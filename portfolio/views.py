@@ -99,11 +99,15 @@ def trading_state(request: HttpRequest) -> HttpResponse:
     if request.POST.get("to") == "HALTED":
         risk.halt(venue=venue, actor=actor, reason=reason or "Stop pressed on the page")
         messages.warning(
-            request, "Trading is stopped: nothing new goes out and working orders are canceled.", extra_tags="bad"
+            request,
+            "Trading is stopped: nothing new goes out and working orders are canceled.",
+            extra_tags="bad",
         )
     elif request.POST.get("to") == "REDUCING":
         risk.pause(venue=venue, actor=actor, reason=reason or "Pause pressed on the page")
-        messages.warning(request, "Trading is paused: working orders stay, only exits pass.", extra_tags="care")
+        messages.warning(
+            request, "Trading is paused: working orders stay, only exits pass.", extra_tags="care"
+        )
     return redirect(_next(request.POST.get("next", "")))
 
 
@@ -124,7 +128,10 @@ def resume(request: HttpRequest) -> HttpResponse:
     try:
         risk.resume(venue=venue, actor=request.user.get_username(), reason=reason, version=int(version))
     except StaleVersion:
-        context |= {"state": risk.trading_state(venue), "error": "E204 The state changed meanwhile; look again."}
+        context |= {
+            "state": risk.trading_state(venue),
+            "error": "E204 The state changed meanwhile; look again.",
+        }
         return render(request, "portfolio/resume.html", context, status=412)
     messages.success(request, "Trading is on again.")
     return redirect(wanted)
@@ -132,4 +139,8 @@ def resume(request: HttpRequest) -> HttpResponse:
 
 def _next(wanted: str) -> str:
     """Only an address of our own; anything else leads home."""
-    return wanted if wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else "/"
+    return (
+        wanted
+        if wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
+        else "/"
+    )

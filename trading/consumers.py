@@ -84,7 +84,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
         if isinstance(user, User):
             self.person = user
             await self._refresh_rights()
-        self.tasks = [asyncio.create_task(work) for work in (self._write(), self._ping(), self._flush_ticks())]
+        self.tasks = [
+            asyncio.create_task(work) for work in (self._write(), self._ping(), self._flush_ticks())
+        ]
 
     async def disconnect(self, code: int) -> None:
         """Leave the groups and end the helpers."""
@@ -143,7 +145,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
     async def op_resume(self, frame: dict[str, Any]) -> None:
         """`topics`: topic -> last number seen. Where more has happened, `snap` says: fetch again."""
         seen = frame.get("topics")
-        wanted = {topic: number for topic, number in seen.items() if topic in self.topics} if isinstance(seen, dict) else {}
+        if not isinstance(seen, dict):
+            return
+        wanted = {topic: number for topic, number in seen.items() if topic in self.topics}
         heads = await database_sync_to_async(_heads)(set(wanted))
         for topic, head in heads.items():
             if head != wanted[topic]:
@@ -169,7 +173,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
                     self.ticks[quote["ticker"]] = quote
             return
         hint = {"id": data.get("id"), "kind": data.get("kind")}
-        self._put({"t": topic, "k": "delta", "s": data.get("s"), "v": data.get("version"), "d": hint}, message["ts"])
+        self._put(
+            {"t": topic, "k": "delta", "s": data.get("s"), "v": data.get("version"), "d": hint}, message["ts"]
+        )
 
     # --- the way out --------------------------------------------------------------------------------------------------
 
@@ -177,7 +183,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
         try:
             self.outbox.put_nowait({**frame, "ts": ts or _now_ms()})
         except asyncio.QueueFull:
-            asyncio.ensure_future(self._end(4008, "E851"))
+            self.tasks.append(asyncio.create_task(self._end(4008, "E851")))
 
     async def _write(self) -> None:
         while True:

@@ -15,14 +15,17 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from approvals.models import Proposal
+from approvals.proposals import NobodyBids, NothingHeld
 from portfolio.models import Position
+from portfolio.risk import Denied, UnknownMarket
 from trading.domain.prices import count_text
-from trading.execution.exits import CannotClose, close_position
+from trading.execution.exits import ExitWorking, close_position
 from trading.execution.lifecycle import NotCancelable, request_cancel, request_cancel_all
 from trading.execution.wake import wake
 from trading.forms import TABS, MarketFilter
 from trading.models import Fill, Market, Order
 
+CANNOT_CLOSE = (ExitWorking, NothingHeld, NobodyBids, UnknownMarket, Denied)
 SHOWN = 100
 LEVELS_SHOWN = 10
 
@@ -102,12 +105,14 @@ def orders(request: HttpRequest) -> HttpResponse:
     tab = tab if tab in TABS else "all"
     mine = Order.objects.filter(venue=settings.KALSHI_PROFILE)
     counts = mine.aggregate(
-        **{name: Count("id", filter=Q(state__in=states)) for name, (_, states) in TABS.items()}, all=Count("id")
+        **{name: Count("id", filter=Q(state__in=states)) for name, (_, states) in TABS.items()},
+        all=Count("id"),
     )
     rows = mine if tab == "all" else mine.filter(state__in=TABS[tab][1])
     context = {
         "tab": tab,
-        "tabs": [(name, words, counts[name]) for name, (words, _) in TABS.items()] + [("all", "All", counts["all"])],
+        "tabs": [(name, words, counts[name]) for name, (words, _) in TABS.items()]
+        + [("all", "All", counts["all"])],
         "orders": list(rows.select_related("proposal").order_by("-id")[:SHOWN]),
         "working": counts["working"],
         "path": request.get_full_path(),
@@ -161,17 +166,15 @@ def cancel_all(request: HttpRequest) -> HttpResponse:
 def close(request: HttpRequest, ticker: str) -> HttpResponse:
     """A person's own way out: sell the whole holding at what the book pays now."""
     try:
-        proposal = close_position(venue=settings.KALSHI_PROFILE, ticker=ticker, actor=request.user.get_username())
-    except CannotClose as refusal:
-        messages.warning(request, f"{refusal.code} {refusal}", extra_tags="care")
-        return redirect("positions")
-    if proposal.state == "denied":
-        messages.warning(request, f"Denied by our rules: {proposal.decision_reason}.", extra_tags="bad")
-    else:
-        wake()
-        messages.success(
-            request, f"Closing {count_text(proposal.quantity)} {proposal.side.upper()} {ticker}: the order goes out now."
+        proposal = close_position(
+            venue=settings.KALSHI_PROFILE, ticker=ticker, actor=request.user.get_username()
         )
+    except CANNOT_CLOSE as refusal:
+        messages.warning(request, f"{refusal.code} {refusal}.", extra_tags="care")
+        return redirect("positions")
+    wake()
+    sold = f"{count_text(proposal.quantity)} {proposal.side.upper()}"
+    messages.success(request, f"Closing {sold} {ticker}: the order goes out now.")
     return redirect("positions")
 
 

@@ -142,7 +142,10 @@ def card(proposal: Proposal) -> Card:
         market_chance=middle if proposal.action == "buy" else _own(middle, Side.NO),
         claims=[claim for claim in forecast.get("claims", []) if isinstance(claim, dict)][:12],
         model=str(forecast.get("model", "")),
-        checks=[CheckRow(check["label"], check["text"], *LOOK.get(check["verdict"], LOOK["block"])) for check in checks],
+        checks=[
+            CheckRow(check["label"], check["text"], *LOOK.get(check["verdict"], LOOK["block"]))
+            for check in checks
+        ],
         passed=count["pass"],
         warned=count["warn"],
         denied=count["block"],
@@ -151,6 +154,11 @@ def card(proposal: Proposal) -> Card:
         outcome=OUTCOMES.get(ProposalState(proposal.state), ""),
         denial=next((f"{c['code']} {c['label']} {c['text']}" for c in checks if c["verdict"] == "block"), ""),
     )
+
+
+def _check(check: dict[str, Any]) -> CheckRow:
+    """A verdict that is not known counts as a no."""
+    return CheckRow(check["label"], check["text"], *LOOK.get(check["verdict"], LOOK["block"]))
 
 
 @register.filter
@@ -168,7 +176,7 @@ def _bars(checks: list[dict[str, Any]]) -> list[Bar]:
 def _bar(check: dict[str, Any], y: int) -> Bar:
     before, after, limit = (Decimal(check[key] or 0) for key in ("before", "after", "limit"))
     text = dollars_text if check["unit"] == "dollars" else count_text
-    roof = Decimal(100)  # a bar past its wall is cut at the edge of the picture; the number tells the rest
+    roof = Decimal(88)  # a bar past its wall is cut before its number, which tells the rest
     was = min(before / limit * WALL, roof)
     end = min(after / limit * WALL, roof)
     return Bar(

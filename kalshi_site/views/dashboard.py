@@ -36,7 +36,9 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         **_books(venue),
         "waiting": waiting[:NEAREST],
         "more": len(waiting) > NEAREST,
-        "fills": list(Fill.objects.filter(venue=venue).select_related("order").order_by("-at", "-id")[:FILLS_SHOWN]),
+        "fills": list(
+            Fill.objects.filter(venue=venue).select_related("order").order_by("-at", "-id")[:FILLS_SHOWN]
+        ),
         "events": _happened(),
         "curve": _curve(venue),
         "now": timezone.now(),
@@ -54,7 +56,8 @@ def _happened() -> list[dict[str, Any]]:
     proposals = {row.public_id: row for row in Proposal.objects.filter(public_id__in=ids["proposal"])}
     orders = {row.public_id: row for row in Order.objects.filter(public_id__in=ids["order"])}
     return [
-        {"entry": e, "proposal": proposals.get(e.object_id), "order": orders.get(e.object_id)} for e in entries
+        {"entry": e, "proposal": proposals.get(e.object_id), "order": orders.get(e.object_id)}
+        for e in entries
     ]
 
 
@@ -69,7 +72,9 @@ def _books(venue: str) -> dict[str, Any]:
         partly=Count("id", filter=Q(state=OrderState.PARTIALLY_FILLED)),
     )
     held = Position.objects.filter(venue=venue).aggregate(cost=Sum("cost"))["cost"] or Decimal(0)
-    reserved = list(Reservation.objects.standing(venue).values_list("signed_quantity", "unit_cost", "unit_fee"))
+    reserved = list(
+        Reservation.objects.standing(venue).values_list("signed_quantity", "unit_cost", "unit_fee")
+    )
     risked = sum((abs(count) * cost for count, cost, _ in reserved), Decimal(0))
     limit = limits()["total_exposure"]
     return {
@@ -91,7 +96,9 @@ def _books(venue: str) -> dict[str, Any]:
 def _curve(venue: str) -> dict[str, Any] | None:
     """The equity of the last 24 hours as a line in a box of 1000 × 100; None before there are two points."""
     since = timezone.now() - timedelta(hours=24)
-    points = list(EquityPoint.objects.filter(venue=venue, at__gte=since).order_by("at").values_list("at", "equity"))
+    points = list(
+        EquityPoint.objects.filter(venue=venue, at__gte=since).order_by("at").values_list("at", "equity")
+    )
     if len(points) < 2:
         return None
     low, high = min(equity for _, equity in points), max(equity for _, equity in points)

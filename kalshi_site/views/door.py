@@ -30,7 +30,9 @@ def enter(request: HttpRequest, code: str) -> HttpResponse:
     if request.method == "GET":
         return render(request, "kalshi_site/enter.html", {"person": user})
     login(request, user, backend=BACKEND)
-    audit.record(actor=user.get_username(), verb="entry.spent", object_type="user", object_id=user.get_username())
+    audit.record(
+        actor=user.get_username(), verb="entry.spent", object_type="user", object_id=user.get_username()
+    )
     return redirect("/")
 
 

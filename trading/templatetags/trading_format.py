@@ -1,4 +1,4 @@
-"""How numbers stand on a page. The rules of form live in `trading.domain.prices`; here they become filters and marks."""
+"""How numbers stand on a page. Their form is fixed in `trading.domain.prices`; here it becomes filters and marks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def gain(amount: Decimal | None) -> SafeString | str:
         return prices.dollars_text(amount)
     tone, arrow = ("gain", "▲") if amount > 0 else ("loss", "▼")
     return format_html(
-        '<span class="{}"><i class="ar">{}</i>{}</span>', tone, arrow, prices.dollars_text(amount, signed=True)
+        '<span class="{}"><i class="ar">{}</i>{}</span>',
+        tone,
+        arrow,
+        prices.dollars_text(amount, signed=True),
     )
 
 
@@ -129,7 +132,9 @@ def day_clock(moment: datetime | None) -> str:
     """`14:05:30` for today, `22 Nov 14:05` for other days."""
     if moment is None:
         return UNKNOWN
-    return f"{moment:%H:%M:%S}" if moment.date() == timezone.now().date() else f"{moment.day} {moment:%b %H:%M}"
+    return (
+        f"{moment:%H:%M:%S}" if moment.date() == timezone.now().date() else f"{moment.day} {moment:%b %H:%M}"
+    )
 
 
 @register.filter
@@ -211,92 +216,3 @@ def ring_of(at: datetime, since: datetime) -> dict[str, Any]:
     whole = max(1.0, (at - since).total_seconds())
     share = max(0, min(100, round((at - timezone.now()).total_seconds() / whole * 100)))
     return {"at": at, "share": share, "window": round(whole)}
-
-
-def _x(price: Decimal | None) -> str | None:
-    return None if price is None else f"{price * 100:.2f}%"
-
-
-def _width(low: Decimal | None, high: Decimal | None) -> str | None:
-    return None if low is None or high is None else f"{abs(high - low) * 100:.2f}%"
-
-
-@register.inclusion_tag("trading/_price_rule.html")
-def price_rule(
-    limit: Decimal,
-    bid: Decimal | None,
-    ask: Decimal | None,
-    estimate: Decimal | None,
-    low: Decimal | None,
-    high: Decimal | None,
-    side: str,
-) -> dict[str, Any]:
-    """One scale from 0 to 100¢: grey band = market, bar = our limit, diamond = analyst with range."""
-    edge = None if estimate is None else min(limit, estimate)
-    return {
-        "side": side, "limit": limit, "bid": bid, "ask": ask, "estimate": estimate, "low": low, "high": high,
-        "limit_x": _x(limit), "band_x": _x(bid), "band_w": _width(bid, ask),
-        "est_x": _x(estimate), "low_x": _x(low), "high_x": _x(high), "edge_x": _x(edge), "edge_w": _width(limit, estimate),
-        "gap": None if estimate is None else abs(estimate - limit),
-        "label_end": limit > Decimal("0.15"),
-        "est_label_x": _x(high if high is not None else estimate),
-        "est_label_end": estimate is not None and estimate > Decimal("0.8"),
-        "est_label_start_x": _x(low if low is not None else estimate),
-        "ticks": [(f"{n * 10}%", 26 if n % 5 == 0 else 30, 40 if n % 5 == 0 else 36) for n in range(11)],
-    }  # fmt: skip
-
-
-@register.inclusion_tag("trading/_price_rule_small.html")
-def price_rule_small(
-    limit: Decimal,
-    bid: Decimal | None,
-    ask: Decimal | None,
-    estimate: Decimal | None,
-    low: Decimal | None,
-    high: Decimal | None,
-) -> dict[str, Any]:
-    """The same marks in a row of the queue, 168 px wide."""
-
-    def x(price: Decimal | None) -> str | None:
-        return None if price is None else f"{4 + price * 160:.1f}"
-
-    def width(a: Decimal | None, b: Decimal | None) -> str | None:
-        return None if a is None or b is None else f"{max(abs(b - a) * 160, Decimal(2)):.1f}"
-
-    edge = None if estimate is None else min(limit, estimate)
-    return {
-        "limit_x": x(limit), "band_x": x(bid), "band_w": width(bid, ask), "est_x": x(estimate),
-        "low_x": x(low), "high_x": x(high), "edge_x": x(edge), "edge_w": width(limit, estimate),
-    }  # fmt: skip
-
-
-@register.inclusion_tag("trading/_move_rule.html")
-def move_rule(average: Decimal | None, mark: Decimal | None) -> dict[str, Any]:
-    """From the average price (bar) to the mark (dot), 120 px wide."""
-
-    def x(price: Decimal | None) -> str | None:
-        return None if price is None else f"{4 + price * 112:.1f}"
-
-    up = average is not None and mark is not None and mark >= average
-    return {"average_x": x(average), "mark_x": x(mark), "up": up}
-
-
-@register.inclusion_tag("trading/_use_bar.html")
-def use_bar(used: Decimal, limit: Decimal) -> dict[str, Any]:
-    """A bar that runs at its limit's wall, which stands at 86 % of the width."""
-    share = used / limit if limit else Decimal(0)
-    tone = "over" if share > 1 else "near" if share > Decimal("0.75") else "was"
-    return {"share": prices.percent_text(share), "width": f"{min(share * 86, Decimal(100)):.1f}%", "tone": tone}
-
-
-@register.inclusion_tag("trading/_life.html")
-def life(order: Any) -> dict[str, Any]:
-    """Sent, acknowledged, rests, filled: the order's way as four points."""
-    reached = 1 if order.signed_at or order.attempts else 0
-    if order.acknowledged_at:
-        reached = 3 if order.state in ("resting", "partially_filled") else 2
-    if order.state == "filled":
-        reached = 4
-    bad = order.state in ("unknown", "rejected", "not_sent", "absent")
-    points = [(6 + n * 20, n < reached) for n in range(4)]
-    return {"points": points, "reach": 20 * max(reached - 1, 0), "bad": bad, "order": order}
