@@ -30,6 +30,7 @@ PING_SECONDS: Final = (
 )
 _SETTLED_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
+_GOODBYE_SECONDS: Final = 1.0  # an exchange that is silent will not say goodbye either
 _LARGEST_MESSAGE: Final = 64 * 1024 * 1024
 _TEXT: Final = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
 
@@ -155,7 +156,12 @@ class Stream:
         headers = self._signer.headers("GET", self._path, self._clock_ms())
         async with asyncio.timeout(_CONNECT_SECONDS):
             return await http.ws_connect(
-                self._url, headers=headers, autoping=False, compress=0, max_msg_size=_LARGEST_MESSAGE
+                self._url,
+                headers=headers,
+                autoping=False,
+                compress=0,
+                max_msg_size=_LARGEST_MESSAGE,
+                timeout=aiohttp.ClientWSTimeout(ws_close=_GOODBYE_SECONDS),
             )
 
     async def _follow(self, socket: aiohttp.ClientWebSocketResponse, session: Session, sink: Sink) -> str:
