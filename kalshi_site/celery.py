@@ -48,6 +48,13 @@ def tell_ready(**_: Any) -> None:
         Path(path).write_text(str(os.getpid()), encoding="utf-8")
 
 
+@beat_init.connect
+def begin_at_once(**_: Any) -> None:
+    """Send each task of the schedule once: beat itself would first wait a whole interval."""
+    for entry in SCHEDULE.values():
+        app.send_task(entry["task"], **_entry(**entry)["options"])
+
+
 @worker_process_init.connect
 def assemble(**_: Any) -> None:
     """Each pool child opens its own connections: parts are never shared across a fork."""

@@ -76,6 +76,7 @@ def _standard(level: str, style: Literal["json", "console"], shared: list[Proces
             "daphne": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},
         },
     }

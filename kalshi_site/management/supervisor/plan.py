@@ -151,7 +151,14 @@ class Plan:
 
     def _web(self) -> ChildSpec:
         argv = [sys.executable, "-m", "daphne", "--bind", "127.0.0.1", "--port", str(self.port)]
-        argv += ["--no-server-name", "--application-close-timeout", "1", "kalshi_site.asgi:application"]
+        argv += [
+            "--verbosity",
+            "0",
+            "--no-server-name",
+            "--application-close-timeout",
+            "1",
+            "kalshi_site.asgi:application",
+        ]
         return ChildSpec(
             name="web",
             title="Web",
