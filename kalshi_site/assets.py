@@ -19,6 +19,9 @@ class HashedAssets(CompressedManifestStaticFilesStorage):  # type: ignore[misc] 
     patterns: ClassVar[tuple[Any, ...]] = tuple(
         (glob, tuple(rule for rule in rules if "sourceMappingURL" not in str(rule)))
         for glob, rules in CompressedManifestStaticFilesStorage.patterns
+    ) + (
+        # Our own modules import each other, and only hashed names are served. Other people's are not ours to rewrite.
+        ("js/*.js", CompressedManifestStaticFilesStorage._js_module_import_aggregation_patterns[1]),
     )
 
     def compress_files(self, paths: set[str]) -> Any:
