@@ -16,10 +16,11 @@ NOT_SERVED = (
 class HashedAssets(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # whitenoise ships no types
     """Rewrites `url(…)` in style sheets to hashed names; leaves source map comments alone, as maps are not served."""
 
-    patterns: ClassVar[tuple[Any, ...]] = tuple(
-        (glob, tuple(rule for rule in rules if "sourceMappingURL" not in str(rule)))
-        for glob, rules in CompressedManifestStaticFilesStorage.patterns
-    ) + (
+    patterns: ClassVar[tuple[Any, ...]] = (
+        *(
+            (glob, tuple(rule for rule in rules if "sourceMappingURL" not in str(rule)))
+            for glob, rules in CompressedManifestStaticFilesStorage.patterns
+        ),
         # Our own modules import each other, and only hashed names are served. Other people's are not ours to rewrite.
         ("js/*.js", CompressedManifestStaticFilesStorage._js_module_import_aggregation_patterns[1]),
     )
