@@ -30,7 +30,10 @@ class Docs(SpectacularSwaggerSplitView):
     """The description as a page. The split form: scripts and styles come from files, as the content policy wants."""
 
     url_name = "openapi"
+    template_name = "api/docs.html"  # the package's own has a style element
     schema = None
+    permission_classes = ()  # `login_required` stands around it, as around every page
+    throttle_classes = ()
 
 
 class Unknown(APIView):

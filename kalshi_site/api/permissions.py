@@ -25,7 +25,7 @@ class MayCall(BasePermission):
         if not isinstance(request.user, User):
             raise NotAuthenticated
         method = request.method or ""
-        if not hasattr(view, method.lower()):
+        if method == "OPTIONS" or not hasattr(view, method.lower()):
             raise MethodNotAllowed(method)
         rights: Mapping[str, Right] = getattr(view, "rights", {})
         right = rights.get("GET" if method == "HEAD" else method)

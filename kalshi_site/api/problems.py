@@ -108,10 +108,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response:
         problem = replace(problem, current=view.get_serializer(current).data)
     elif isinstance(current, Mapping):
         problem = replace(problem, current=current)
-    response = problem.response()
-    if isinstance(error, exceptions.MethodNotAllowed) and isinstance(view, GenericAPIView):
-        response["Allow"] = ", ".join(view.allowed_methods)
-    return response
+    return problem.response()
 
 
 def problem_of(error: Exception) -> Problem:
