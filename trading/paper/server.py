@@ -99,10 +99,7 @@ class PaperServer:
         """Close sockets, end the world, write the journal's rest."""
         if not self._tasks:
             return  # it never started
-        for socket in list(self.service.sockets):
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                async with asyncio.timeout(0.3):
-                    await socket.close(code=WSCloseCode.GOING_AWAY, message=b"exchange stops")
+        await asyncio.gather(*(_close(socket) for socket in list(self.service.sockets)))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -131,6 +128,13 @@ class PaperServer:
             raise failure
         if failure is not None:
             raise WorldEnded(f"{task.get_name()}: {failure!r}") from failure
+
+
+async def _close(socket: web.WebSocketResponse) -> None:
+    """Say goodbye, but do not wait for one who does not listen."""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(0.3):
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"exchange stops")
 
 
 def build_service(journal_path: Path, members: list[Member], tier: str, buffer_bytes: int) -> Service:

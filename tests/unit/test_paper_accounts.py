@@ -1,0 +1,518 @@
+"""The paper exchange's accounts: keys and file, money to the last digit, positions, what a restart brings back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trading.domain.matching import SelfTrade
+from trading.domain.orders import BookSide, TimeInForce
+from trading.paper import entry
+from trading.paper.accounts import AccountsUnreadable, load_or_make, make_key
+from trading.paper.exchange import Exchange
+from trading.paper.journal import Journal, JournalDamaged
+from trading.paper.records import AccountOpened, OrderRecord
+from trading.paper.refusals import Refused
+from trading.paper.tickets import Ticket, read_ticket
+from trading.paper.wire import rfc3339
+
+BID, ASK = BookSide.BID, BookSide.ASK
+TICKER = "TEST-1-A"
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_by(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@dataclass
+class Floor:
+    """An exchange with one market, told by tests what happens. `reopen` is a restart after a kill -9."""
+
+    path: Path
+    clock: Clock = field(default_factory=Clock)
+    fee_type: str = "quadratic"
+    deposit: str = "1000"
+    numbers: int = 0
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.path)
+        self.exchange = Exchange(self.journal, clock=self.clock)
+        for account in ("alice", "bob"):
+            self.exchange.open_account(AccountOpened(account, account, Decimal(self.deposit)))
+
+    def list_market(self, **fields: Any) -> Floor:
+        self.exchange.add_series({"ticker": "TEST", "fee_type": self.fee_type})
+        self.exchange.add_event({"event_ticker": "TEST-1", "series_ticker": "TEST"})
+        times = {"open_time": rfc3339(START), "close_time": rfc3339(START + timedelta(minutes=15))}
+        self.exchange.add_market({"ticker": TICKER, "event_ticker": "TEST-1", **times, **fields})
+        return self
+
+    def send(self, account: str, side: BookSide, price: str, count: str, **fields: Any) -> OrderRecord:
+        self.numbers += 1
+        ticket = Ticket(
+            ticker=TICKER,
+            side=side,
+            price=price,
+            count=count,
+            time_in_force=fields.pop("tif", TimeInForce.GTC),
+            self_trade_prevention_type=fields.pop("self_trade", "taker_at_cross"),
+            client_order_id=fields.pop("client_order_id", f"{account}-{self.numbers}"),
+            **fields,
+        )
+        return entry.create(self.exchange, account, ticket)
+
+    def balance(self, account: str) -> Decimal:
+        return self.exchange.ledger.accounts[account].balance
+
+    def lots(self, account: str) -> int:
+        return self.exchange.ledger.accounts[account].position_lots(TICKER)
+
+    def reopen(self) -> Floor:
+        self.path.write_bytes(self.path.read_bytes() if self.path.exists() else b"")
+        with self.path.open("ab") as file:
+            file.writelines(self.journal._queue)
+        return Floor(self.path, self.clock, self.fee_type, self.deposit, self.numbers)
+
+
+@pytest.fixture
+def floor(tmp_path: Path) -> Floor:
+    return Floor(tmp_path / "journal.jsonl").list_market()
+
+
+def refusal(call: Callable[[], object]) -> tuple[int, str, str]:
+    with pytest.raises(Refused) as caught:
+        call()
+    error = caught.value.body["error"]
+    return caught.value.status, error["code"], error.get("details", "")
+
+
+# Accounts and keys
+
+
+def test_the_first_start_makes_a_desk_with_two_private_keys(tmp_path: Path) -> None:
+    (desk,) = load_or_make(tmp_path)
+    assert (desk.account_id, desk.name, desk.balance) == ("desk", "desk", Decimal("10000.00"))
+    assert [(key.name, sorted(key.scopes)) for key in desk.keys] == [
+        ("desk-read", ["read"]),
+        ("desk-trade", ["read", "write::trade"]),
+    ]
+    written = json.loads((tmp_path / "accounts.json").read_text())["accounts"][0]["keys"]
+    assert [key["algorithm"] for key in written] == ["rsa", "ed25519"]
+    private = [tmp_path / "accounts.json", *(tmp_path / key["key_file"] for key in written)]
+    assert [path.stat().st_mode & 0o777 for path in private] == [0o600] * 3
+
+
+def test_a_second_start_finds_the_same_keys(tmp_path: Path) -> None:
+    first = [key.key_id for key in load_or_make(tmp_path)[0].keys]
+    assert [key.key_id for key in load_or_make(tmp_path)[0].keys] == first
+
+
+def test_a_parent_scope_holds_its_children(tmp_path: Path) -> None:
+    read, trade = load_or_make(tmp_path)[0].keys
+    assert read.may("read")
+    assert read.may("read::portfolio_balance")
+    assert not read.may("write::trade")
+    assert trade.may("write::trade")
+    assert not trade.may("write::transfer")
+
+
+def _break_scope(key: dict[str, Any]) -> None:
+    key["scopes"] = ["everything"]
+
+
+def _break_algorithm(key: dict[str, Any]) -> None:
+    key["algorithm"] = "ed25519"
+
+
+def _break_file(key: dict[str, Any]) -> None:
+    key["key_file"] = "missing.pem"
+
+
+def _break_id(key: dict[str, Any]) -> None:
+    del key["key_id"]
+
+
+@pytest.mark.parametrize("break_it", [_break_scope, _break_algorithm, _break_file, _break_id])
+def test_accounts_that_cannot_be_used_stop_the_start(
+    tmp_path: Path, break_it: Callable[[dict[str, Any]], None]
+) -> None:
+    load_or_make(tmp_path)
+    path = tmp_path / "accounts.json"
+    document = json.loads(path.read_text())
+    break_it(document["accounts"][0]["keys"][0])
+    path.write_text(json.dumps(document))
+    with pytest.raises(AccountsUnreadable, match=r"accounts\.json"):
+        load_or_make(tmp_path)
+
+
+def test_one_key_id_for_two_keys_stops_the_start(tmp_path: Path) -> None:
+    load_or_make(tmp_path)
+    path = tmp_path / "accounts.json"
+    document = json.loads(path.read_text())
+    keys = document["accounts"][0]["keys"]
+    keys.append({**make_key(tmp_path, "third", "ed25519", ("read",)), "key_id": keys[0]["key_id"]})
+    path.write_text(json.dumps(document))
+    with pytest.raises(AccountsUnreadable, match="twice"):
+        load_or_make(tmp_path)
+
+
+# Money
+
+
+def test_a_takers_fee_is_the_published_one_to_the_digit(floor: Floor) -> None:
+    """API.md 13: one contract at 0.52 costs 0.017500 (0.017472 model; -0.537472 floors to -0.5375)."""
+    floor.send("bob", ASK, "0.52", "1")
+    taken = floor.send("alice", BID, "0.52", "1")
+    assert taken.status == "executed"
+    assert taken.taker_fees == Decimal("0.0175")
+    assert floor.balance("alice") == Decimal(1000) - Decimal("0.5375")
+
+
+def test_a_plain_maker_pays_no_fee_and_a_charged_maker_a_quarter(tmp_path: Path) -> None:
+    for fee_type, fee in (("quadratic", "0"), ("quadratic_with_maker_fees", "0.0438")):
+        floor = Floor(tmp_path / fee_type, fee_type=fee_type).list_market()
+        maker = floor.send("bob", ASK, "0.50", "10")
+        floor.send("alice", BID, "0.50", "10")
+        filled = floor.exchange.ledger.accounts["bob"].orders[maker.order_id]
+        assert filled.maker_fees == Decimal(fee)
+
+
+def test_one_orders_rounding_is_gathered_over_its_fills(floor: Floor) -> None:
+    """Three fills of one order cost together less than a grid step more than one fill would."""
+    for _ in range(3):
+        floor.send("bob", ASK, "0.52", "1")
+    taken = floor.send("alice", BID, "0.52", "3")
+    assert Decimal("0.052416") <= taken.taker_fees < Decimal("0.052416") + Decimal("0.0001")
+
+
+def test_a_pair_of_yes_and_no_nets_at_once_and_returns_its_dollar(floor: Floor) -> None:
+    floor.send("bob", ASK, "0.40", "10")
+    floor.send("alice", BID, "0.40", "10")
+    before = floor.balance("alice")
+    floor.send("bob", BID, "0.55", "10")
+    sold = floor.send("alice", ASK, "0.55", "10")
+    assert floor.lots("alice") == 0
+    assert floor.balance("alice") == before + Decimal("5.5") - sold.taker_fees
+    position = floor.exchange.ledger.accounts["alice"].positions[TICKER]
+    assert (position.realized, position.cost) == (Decimal("1.5"), Decimal(0))
+
+
+def test_going_through_zero_closes_first_and_then_opens_the_other_side(floor: Floor) -> None:
+    floor.send("bob", ASK, "0.40", "10")
+    floor.send("alice", BID, "0.40", "10")
+    floor.send("bob", BID, "0.60", "25")
+    floor.send("alice", ASK, "0.60", "25")
+    position = floor.exchange.ledger.accounts["alice"].positions[TICKER]
+    assert position.lots == -1500
+    assert position.cost == Decimal("0.40") * 15
+    assert position.realized == Decimal("0.20") * 10
+
+
+@pytest.mark.parametrize(
+    ("result", "value", "yes_pays", "no_pays"),
+    [("yes", None, "10", "0"), ("no", None, "0", "10"), ("scalar", 2500, "2.5", "7.5")],
+)
+def test_settlement_pays_yes_the_value_and_no_the_rest(
+    floor: Floor, result: str, value: int | None, yes_pays: str, no_pays: str
+) -> None:
+    floor.send("bob", ASK, "0.40", "10")
+    floor.send("alice", BID, "0.40", "10")
+    before = {name: floor.balance(name) for name in ("alice", "bob")}
+    floor.exchange.determine(TICKER, result, value)
+    assert floor.balance("alice") == before["alice"], "nothing is paid at determination"
+    floor.exchange.settle(TICKER)
+    floor.exchange.settle(TICKER)
+    assert floor.balance("alice") == before["alice"] + Decimal(yes_pays)
+    assert floor.balance("bob") == before["bob"] + Decimal(no_pays)
+
+
+@dataclass(frozen=True)
+class Act:
+    account: str
+    side: BookSide
+    price: int
+    lots: int
+    tif: TimeInForce
+    self_trade: SelfTrade
+
+
+def _try(floor: Floor, act: Act) -> str | None:
+    """Send it; the code of the refusal, if it is refused."""
+    price, count = f"0.{act.price:02d}", f"{act.lots / 100:.2f}"
+    try:
+        floor.send(act.account, act.side, price, count, tif=act.tif, self_trade=act.self_trade.value)
+    except Refused as refused:
+        return str(refused.body["error"]["code"])
+    return None
+
+
+acts = st.builds(
+    Act,
+    account=st.sampled_from(["alice", "bob"]),
+    side=st.sampled_from(BookSide),
+    price=st.integers(1, 99),
+    lots=st.integers(1, 40_000),
+    tif=st.sampled_from(TimeInForce),
+    self_trade=st.sampled_from([SelfTrade.TAKER_AT_CROSS, SelfTrade.MAKER]),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sequence=st.lists(acts, max_size=30), outcome=st.sampled_from(["yes", "no"]))
+def test_money_is_neither_made_nor_lost_by_random_trading(
+    tmp_path_factory: pytest.TempPathFactory, sequence: list[Act], outcome: str
+) -> None:
+    path = tmp_path_factory.mktemp("floor") / "journal.jsonl"
+    floor = Floor(path, fee_type="quadratic_with_maker_fees").list_market()
+    accounts = floor.exchange.ledger.accounts
+    for act in sequence:
+        refused = _try(floor, act)
+        assert refused in {None, "insufficient_balance", "fill_or_kill_insufficient_resting_volume"}
+        assert accounts["alice"].position_lots(TICKER) == -accounts["bob"].position_lots(TICKER)
+        assert all(account.available >= 0 for account in accounts.values()), "all that rests can be paid"
+    again = floor.reopen().exchange.ledger.accounts
+    for name, account in accounts.items():
+        assert again[name].balance == account.balance
+        assert again[name].orders == account.orders
+        assert again[name].positions == account.positions
+        assert again[name].reserved == account.reserved
+    floor.exchange.determine(TICKER, outcome)
+    floor.exchange.settle(TICKER)
+    fees = sum((fill.fee for account in accounts.values() for fill in account.fills), Decimal(0))
+    total = sum((account.balance for account in accounts.values()), Decimal(0))
+    assert total == Decimal(2000) - fees
+    assert not any(account.reserved for account in accounts.values())
+    for account in accounts.values():
+        booked = sum((fill.change for fill in account.fills), Decimal(0))
+        paid = sum((item.revenue for item in account.settlements), Decimal(0))
+        assert account.balance == Decimal(1000) + booked + paid
+        assert account.balance == account.balance.quantize(Decimal("0.0001")), "balances stay on their grid"
+
+
+# Collateral
+
+
+def test_resting_orders_are_not_deducted_but_bind_their_money(floor: Floor) -> None:
+    floor.send("alice", BID, "0.90", "1000")
+    assert floor.balance("alice") == Decimal(1000)
+    assert refusal(lambda: floor.send("alice", BID, "0.20", "1000"))[:2] == (400, "insufficient_balance")
+    floor.send("alice", BID, "0.05", "1000")
+
+
+def test_closing_a_position_needs_no_money(floor: Floor) -> None:
+    floor.send("bob", ASK, "0.95", "1000")
+    floor.send("alice", BID, "0.95", "1000")
+    assert floor.balance("alice") < Decimal(60)
+    assert floor.send("alice", ASK, "0.99", "1000").status == "resting"
+    assert refusal(lambda: floor.send("alice", ASK, "0.50", "1000"))[:2] == (400, "insufficient_balance")
+
+
+def test_reduce_only_trades_no_more_than_the_position(floor: Floor) -> None:
+    floor.send("bob", ASK, "0.40", "10")
+    floor.send("alice", BID, "0.40", "10")
+    floor.send("bob", BID, "0.40", "30")
+    closed = floor.send("alice", ASK, "0.40", "30", tif=TimeInForce.IOC, reduce_only=True)
+    assert (closed.status, closed.filled_lots, closed.remaining_lots) == ("canceled", 1000, 0)
+    again = floor.send("alice", ASK, "0.40", "30", tif=TimeInForce.IOC, reduce_only=True)
+    assert (again.status, again.filled_lots, again.reason) == ("canceled", 0, "ReduceOnlyCancel")
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"price": "0.405"}, (400, "invalid_price")),
+        ({"price": "0"}, (400, "invalid_price")),
+        ({"price": "1.00"}, (400, "invalid_price")),
+        ({"price": "-0.40"}, (400, "invalid_price")),
+        ({"count": "0"}, (400, "invalid_order_size")),
+        ({"count": "1.001"}, (400, "invalid_order_size")),
+        ({"count": "-1"}, (400, "invalid_order_size")),
+        ({"expiration_time": 1}, (400, "invalid_order")),
+        ({"reduce_only": True}, (400, "invalid_order")),
+    ],
+)
+def test_an_illegal_order_is_refused_with_its_code(
+    floor: Floor, fields: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    whole = {"side": BID, "price": "0.40", "count": "1", **fields}
+    assert refusal(lambda: floor.send("alice", **whole))[:2] == expected
+    assert not floor.exchange.ledger.accounts["alice"].orders
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        (b"{", "code"),
+        (b"[]", "error"),
+        (b'{"ticker":"A","side":"bid","count":1,"price":"0.40"}', "error"),
+        (b'{"ticker":"A","side":"up","count":"1","price":"0.40"}', "error"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_a_bad_request(body: bytes, shape: str) -> None:
+    with pytest.raises(Refused) as caught:
+        read_ticket(body)
+    assert caught.value.status == 400
+    assert shape in caught.value.body
+
+
+def test_a_client_order_id_is_spent_for_good(floor: Floor) -> None:
+    first = floor.send("alice", BID, "0.40", "1", client_order_id="once")
+    entry.cancel(floor.exchange, "alice", first.order_id)
+    for again in (floor, floor.reopen()):
+        twice = refusal(lambda venue=again: venue.send("alice", BID, "0.40", "1", client_order_id="once"))  # type: ignore[misc]
+        assert twice[:2] == (409, "order_already_exists")
+    assert floor.send("bob", BID, "0.40", "1", client_order_id="once").status == "resting"
+
+
+def test_a_killed_fill_or_kill_has_spent_its_id_too(floor: Floor) -> None:
+    killed = refusal(lambda: floor.send("alice", BID, "0.40", "1", client_order_id="k", tif=TimeInForce.FOK))
+    assert killed[:2] == (409, "fill_or_kill_insufficient_resting_volume")
+    again = floor.reopen()
+    assert (
+        refusal(lambda: again.send("alice", BID, "0.40", "1", client_order_id="k"))[1]
+        == "order_already_exists"
+    )
+
+
+def test_a_canceled_order_cannot_be_canceled_again(floor: Floor) -> None:
+    order = floor.send("alice", BID, "0.40", "2")
+    canceled, reduced = entry.cancel(floor.exchange, "alice", order.order_id)
+    assert (canceled.status, canceled.remaining_lots, reduced) == ("canceled", 0, 200)
+    assert refusal(lambda: entry.cancel(floor.exchange, "alice", order.order_id))[:2] == (404, "not_found")
+    assert refusal(lambda: entry.cancel(floor.exchange, "bob", order.order_id))[:2] == (404, "not_found")
+
+
+# Time and life of a market
+
+
+def test_an_order_expires_at_its_time(floor: Floor) -> None:
+    expires = int((START + timedelta(seconds=30)).timestamp())
+    order = floor.send("alice", BID, "0.40", "1", expiration_time=expires)
+    floor.clock.pass_by(seconds=29)
+    floor.exchange.pass_time()
+    assert floor.exchange.ledger.order(order.order_id) is not None
+    floor.clock.pass_by(seconds=1)
+    floor.exchange.pass_time()
+    expired = floor.exchange.ledger.accounts["alice"].orders[order.order_id]
+    assert (expired.status, expired.reason) == ("canceled", "ExpiryCancel")
+
+
+def test_at_the_close_resting_orders_are_canceled_and_nothing_more_is_taken(floor: Floor) -> None:
+    order = floor.send("alice", BID, "0.40", "1")
+    floor.clock.pass_by(minutes=15)
+    assert refusal(lambda: floor.send("alice", BID, "0.40", "1"))[1] == "market_inactive"
+    floor.exchange.pass_time()
+    assert floor.exchange.status(TICKER) == "closed"
+    assert floor.exchange.ledger.accounts["alice"].orders[order.order_id].reason == "CloseCancel"
+    assert refusal(lambda: entry.cancel(floor.exchange, "alice", order.order_id))[1] == "market_inactive"
+
+
+def test_a_pause_refuses_orders_allows_cancels_and_empties_the_book_when_it_ends(floor: Floor) -> None:
+    stays = floor.send("alice", BID, "0.40", "1")
+    goes = floor.send("alice", BID, "0.41", "1", cancel_order_on_pause=True)
+    floor.exchange.pause_market(TICKER)
+    orders = floor.exchange.ledger.accounts["alice"].orders
+    assert (orders[stays.order_id].status, orders[goes.order_id].status) == ("resting", "canceled")
+    assert refusal(lambda: floor.send("alice", BID, "0.40", "1"))[:2] == (409, "trading_is_paused")
+    floor.exchange.open_market(TICKER)
+    assert orders[stays.order_id].status == "canceled"
+
+
+# Restart
+
+
+def test_a_restart_brings_back_orders_places_and_the_market(floor: Floor) -> None:
+    first = floor.send("alice", BID, "0.40", "5")
+    second = floor.send("bob", BID, "0.40", "5")
+    again = floor.reopen()
+    assert again.exchange.status(TICKER) == "active"
+    assert again.exchange.listing(TICKER).book.lots_ahead(second.order_id) == 500
+    again.exchange.house_submit("taker", TICKER, ASK, 4000, 700)
+    orders = again.exchange.ledger.accounts
+    assert orders["alice"].orders[first.order_id].filled_lots == 500
+    assert orders["bob"].orders[second.order_id].filled_lots == 200
+
+
+def test_a_market_that_no_world_adopts_is_ended_at_the_last_traded_price(floor: Floor) -> None:
+    floor.send("bob", ASK, "0.30", "10")
+    floor.send("alice", BID, "0.30", "10")
+    resting = floor.send("alice", BID, "0.20", "10")
+    again = floor.reopen()
+    assert list(again.exchange.restored()) == [TICKER]
+    again.clock.pass_by(minutes=16)
+    again.exchange.pass_time()
+    alice = again.exchange.ledger.accounts["alice"]
+    assert alice.orders[resting.order_id].status == "canceled"
+    (settled,) = alice.settlements
+    assert (settled.result, settled.revenue) == ("scalar", Decimal("3.0"))
+    assert again.exchange.status(TICKER) == "finalized"
+
+
+def test_a_market_that_a_world_adopts_is_left_to_it(floor: Floor) -> None:
+    floor.send("bob", ASK, "0.30", "10")
+    floor.send("alice", BID, "0.30", "10")
+    again = floor.reopen().list_market()
+    again.clock.pass_by(minutes=20)
+    again.exchange.pass_time()
+    assert again.exchange.status(TICKER) == "closed"
+    assert again.lots("alice") == 1000
+    again.exchange.determine(TICKER, "yes")
+    again.exchange.settle(TICKER)
+    assert again.exchange.ledger.accounts["alice"].settlements[0].revenue == Decimal(10)
+
+
+def test_a_torn_last_line_is_cut_off_and_what_was_whole_stays(floor: Floor) -> None:
+    order = floor.send("alice", BID, "0.40", "5")
+    floor.reopen()
+    whole = floor.path.read_bytes()
+    floor.path.write_bytes(whole + whole.splitlines()[-1][:40])
+    again = Floor(floor.path, floor.clock)
+    assert again.exchange.ledger.order(order.order_id) is not None
+    assert floor.path.read_bytes() == whole
+
+
+def test_a_damaged_line_in_the_middle_stops_the_start(floor: Floor) -> None:
+    floor.send("alice", BID, "0.40", "5")
+    floor.reopen()
+    lines = floor.path.read_bytes().splitlines(keepends=True)
+    floor.path.write_bytes(b"".join([lines[0], b"?" + lines[1], *lines[2:]]))
+    with pytest.raises(JournalDamaged, match="line 2"):
+        Floor(floor.path, floor.clock)
+
+
+def test_a_compacted_journal_tells_the_same_story(floor: Floor) -> None:
+    floor.send("bob", ASK, "0.30", "10")
+    floor.send("alice", BID, "0.30", "7")
+    floor.exchange.determine(TICKER, "yes")
+    floor.exchange.settle(TICKER)
+    before = floor.exchange.ledger
+    fresh = type(before)()
+    for record in before.records():
+        fresh.apply(record)
+    for name, account in before.accounts.items():
+        assert fresh.accounts[name].balance == account.balance
+        assert fresh.accounts[name].fills == account.fills
+        assert fresh.accounts[name].settlements == account.settlements
+        assert fresh.accounts[name].orders == account.orders
+        assert fresh.accounts[name].spent_ids == account.spent_ids
+    assert list(fresh.records()) == list(before.records())
