@@ -1,15 +1,7 @@
-"""WebSocket addresses, gathered from the apps that have some."""
+"""WebSocket addresses of the whole site."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+from trading.routing import websocket_urlpatterns
 
-
-def _of(app: str) -> list[Any]:
-    module = f"{app}.routing"
-    return list(import_module(module).websocket_urlpatterns) if find_spec(module) else []
-
-
-websocket_urlpatterns: list[Any] = [*_of("trading"), *_of("approvals"), *_of("portfolio")]
+__all__ = ["websocket_urlpatterns"]

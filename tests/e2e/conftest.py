@@ -1,0 +1,108 @@
+"""A real desk for the journeys: all processes, the paper exchange, a real browser. Nothing is faked but the market."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ARTIFACTS = ROOT / "var" / "test-artifacts"
+_PASSED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True)
+class RunningDesk:
+    """A desk that runs, and how to speak to it as somebody."""
+
+    base_url: str
+    passwords: dict[str, str]
+    tokens: dict[str, str]
+    var: Path
+
+    def api(
+        self, method: str, path: str, *, role: str, body: dict[str, Any] | None = None, **headers: str
+    ) -> dict[str, Any]:
+        """One call of `/api/v1` with the token of `role`; header names with `_` for `-`. Raises on 4xx and 5xx."""
+        request = urllib.request.Request(
+            f"{self.base_url}/api/v1{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {self.tokens[role]}",
+                "Content-Type": "application/json",
+                **{name.replace("_", "-"): value for name, value in headers.items()},
+            },
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def manage(var: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py` with an environment of its own: nothing of the suite's."""
+    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={**passed, "VAR_DIR": str(var), "KALSHI_ENV_FILE": "", **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def start_desk(var: Path, **settings: str) -> RunningDesk:
+    """Start everything and wait until it is ready."""
+    done = manage(var, "up", "--detach", "--port", "8400", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((var / "demo-credentials.json").read_text(encoding="utf-8"))
+    return RunningDesk(
+        base_url=found["base_url"],
+        passwords={user["role"]: user["password"] for user in found["users"]},
+        tokens={user["role"]: user["api_token"] for user in found["users"]},
+        var=var,
+    )
+
+
+def stop_desk(var: Path) -> None:
+    """Stop it and keep its logs with the artefacts."""
+    manage(var, "stop")
+    shutil.copytree(var / "log", ARTIFACTS / "log" / var.parent.name, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDesk]:
+    """One desk for all journeys, in a path with a space. Proposals wait long enough for a slow machine."""
+    var = tmp_path_factory.mktemp("a desk") / "var"
+    try:
+        yield start_desk(var, PROPOSAL_TTL_SECONDS="120")
+    finally:
+        stop_desk(var)
+
+
+def _chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return os.environ.get("E2E_CHROMIUM") or next(
+        (path for name in names if (path := shutil.which(name))), None
+    )
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """The machine's own Chromium; without its sandbox only where one is root."""
+    path = _chromium()
+    if path is None:
+        pytest.skip("no Chromium: sudo apt-get install chromium, or set E2E_CHROMIUM")
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return {**browser_type_launch_args, "executable_path": path, "args": options}
