@@ -40,7 +40,8 @@ def _own_environment() -> None:
         SECRET_KEY="only-for-the-test-suite-0123456789-0123456789-0123456789",
         VAR_DIR=str(STATE / "var"),
     )
-    (STATE / "var" / "run").mkdir(parents=True, mode=0o700)
+    for folder in ("run", "static"):
+        (STATE / "var" / folder).mkdir(parents=True, mode=0o700)
     atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 
 
