@@ -1,6 +1,6 @@
 """The real execution process, with a kill -9 of itself at a named point. Run by the crash tests as a process.
 
-    python -m tests.crashing_execution POINT    POINT: claimed, answered, recorded, or never
+python -m tests.crashing_execution POINT    POINT: claimed, answered, recorded, or never
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def main(point: str) -> None:
     # Short waits: the suite has no ninety seconds. What counts as evidence stays the same.
     quick = Evidence(latest_arrival=timedelta(seconds=2), scan_gap=timedelta(seconds=0.1))
     execution.reconciler = replace(execution.reconciler, evidence=quick)
+    execution.lease_ttl = timedelta(seconds=1.5)
     execution.run()
 
 

@@ -69,7 +69,9 @@ def paper_exchange(home: Path, *options: str) -> Iterator[PaperExchange]:
     """Start one on a free port and end it after the block."""
     (home / "ready.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "trading.paper", "--port", "0", "--home", str(home), *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ""})
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ""}
+    )
     try:
         yield PaperExchange(process, home, _ready(process, home))
     finally:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -28,7 +29,7 @@ from portfolio.models import Reservation
 from tests import factories
 from tests.exchanges import ROOT, PaperExchange, paper_exchange
 from trading.domain.orders import ON_EXCHANGE, OrderState
-from trading.exchange.account import Account, open_account
+from trading.exchange.account import open_account
 from trading.exchange.auth import open_signer
 from trading.exchange.market_data import open_market_data
 from trading.exchange.orders import open_orders
@@ -70,15 +71,12 @@ def exchange(tmp_path: Path) -> Iterator[PaperExchange]:
         yield running
 
 
-def account(exchange: PaperExchange) -> Account:
-    return open_account(exchange.rest_url, open_signer(*exchange.key("desk-read")))
-
-
 def markets(exchange: PaperExchange, count: int) -> list[Market]:
     """Rows for open markets of the exchange whose bid leaves room for an order that rests."""
-    found = open_market_data(exchange.rest_url).markets(status="open")
+    with closing(open_market_data(exchange.rest_url)) as public:
+        found = public.markets(status="open")
     late = timezone.now() + timedelta(minutes=4)
-    good = [m for m in found if m.close_at > late and (m.quote.yes_bid or D(0)) > D("0.06")]
+    good = [m for m in found if m.close_at > late and m.quote.mid and (m.quote.yes_bid or D(0)) > D("0.06")]
     rows = []
     for market in good[:count]:
         row = factories.MarketFactory(
@@ -108,7 +106,7 @@ def child(exchange: PaperExchange, point: str) -> subprocess.Popen[bytes]:
         "VAR_DIR": str(settings.VAR_DIR),
     }
     command = [sys.executable, "-m", "tests.crashing_execution", point]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
 
 
 def crash(exchange: PaperExchange, market: Market, how: Crash) -> Order:
@@ -120,15 +118,14 @@ def crash(exchange: PaperExchange, market: Market, how: Crash) -> Order:
     process = child(exchange, how.point)
     try:
         if how.point == "sent":
-            order = wait_for(lambda: Order.objects.filter(proposal=proposal).first(), "the claim")
+            wait_for(lambda: Order.objects.filter(proposal=proposal).exists(), "the claim")
             time.sleep(0.5)  # the request is out and the exchange sleeps on it
-            assert order.state == OrderState.SENDING
             process.kill()
         process.wait(20)
         assert process.returncode == -9
     finally:
         process.kill()
-        process.wait(10)
+        process.communicate(timeout=10)
     return Order.objects.get(proposal=proposal)
 
 
@@ -143,7 +140,8 @@ def wait_for(look: Any, what: str, within: float = 40.0) -> Any:
 
 def each_order_is_there_once(exchange: PaperExchange, orders: list[Order]) -> None:
     """The check: what we call sent stands on the exchange exactly once, what we call absent not at all."""
-    listed = Counter(report.ticker for report in account(exchange).orders())
+    with closing(open_account(exchange.rest_url, open_signer(*exchange.key("desk-read")))) as account:
+        listed = Counter(report.ticker for report in account.orders())
     assert listed == {order.ticker: 1 for order in orders if order.state in ON_EXCHANGE}
 
 
@@ -154,15 +152,16 @@ def test_no_order_is_lost_or_doubled(exchange: PaperExchange) -> None:
     assert Order.objects.count() == len(CRASHES)
     process = child(exchange, "never")
     try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
         wait_for(lambda: not Order.objects.filter(state__in=WAITING).exists(), "proof for every order")
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        process.communicate(timeout=10)
+    assert process.returncode == 0
     orders = list(Order.objects.order_by("id"))
     states = [OrderState(order.state) for order in orders]
-    assert states == [
-        OrderState.ABSENT if how.point == "claimed" else OrderState.RESTING for how in CRASHES
-    ]
+    assert states == [OrderState.ABSENT if how.point == "claimed" else OrderState.RESTING for how in CRASHES]
     each_order_is_there_once(exchange, orders)
     assert {order.attempts for order in orders} == {1}
     standing = set(Reservation.objects.filter(released_at=None).values_list("ticker", flat=True))
@@ -173,8 +172,8 @@ def test_the_same_check_catches_a_sender_that_tries_again_with_a_new_id(exchange
     factories.funded()
     order = crash(exchange, markets(exchange, 1)[0], Crash("answered", "drop_after"))
     body = json.loads(order.body) | {"client_order_id": "drawn-anew"}
-    sender = open_orders(exchange.rest_url, open_signer(*exchange.key("desk-trade")))
-    sender.send_create(json.dumps(body).encode(), int(time.time() * 1000))
+    with closing(open_orders(exchange.rest_url, open_signer(*exchange.key("desk-trade")))) as sender:
+        sender.send_create(json.dumps(body).encode(), int(time.time() * 1000))
     order.state = OrderState.RESTING.value
     with pytest.raises(AssertionError):
         each_order_is_there_once(exchange, [order])

@@ -128,6 +128,19 @@ def test_a_fill_that_overtakes_the_answer_is_kept(exchange: FakeExchange, held: 
     assert (order.state, order.filled_quantity, order.remaining_quantity) == ("partially_filled", D(4), D(6))
 
 
+def test_no_answer_after_the_stream_has_told_changes_nothing(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    def told_by_the_stream(ex: FakeExchange, body: dict[str, Any]) -> Any:
+        lifecycle.record_report(Order.objects.get(), ex.rest(body))
+        return Unknown("no complete answer in 5 s")
+
+    exchange.behaviour = told_by_the_stream
+    approved()
+    router(exchange).round(held)
+    assert (Order.objects.get().state, Order.objects.get().venue_order_id) == ("resting", "venue-1")
+
+
 def test_a_refusal_closes_the_order_and_frees_the_money(exchange: FakeExchange, held: locks.Held) -> None:
     exchange.behaviour = lambda *_: Refused(400, "insufficient_balance", "not enough")
     approved()

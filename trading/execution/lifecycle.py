@@ -88,8 +88,6 @@ def _accepted(order: Order, outcome: Accepted) -> Order:
 
 def mark_unknown(order: Order, reason: str, *, code: str = "") -> Order:
     """No proof either way. Exposure stays reserved and `reconcile` asks until there is proof."""
-    if order.state != OrderState.SENDING:
-        return order
     return advance(order, OrderState.UNKNOWN, evidence=reason, code=code)
 
 
@@ -132,6 +130,8 @@ def advance(
 
     def write(current: Order) -> Order:
         before = OrderState(current.state)
+        if state is OrderState.UNKNOWN and before is not OrderState.SENDING:
+            return current  # the stream, or a search, was quicker than the answer that never came
         after = newest(before, state)
         filled = max(current.filled_quantity, at_least_filled)
         if after is not state:

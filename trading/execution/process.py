@@ -36,6 +36,7 @@ class Execution:
     news: OwnStream
     stop: threading.Event
     on_ready: Callable[[], None]
+    lease_ttl: timedelta = LEASE_TTL
     _asked_at: float = float("-inf")
 
     def run(self) -> None:
@@ -43,7 +44,7 @@ class Execution:
         self.news.start()
         while not self.stop.is_set():
             try:
-                with locks.lease(LEASE, ttl=LEASE_TTL) as held:
+                with locks.lease(LEASE, ttl=self.lease_ttl) as held:
                     self._work(held)
             except locks.Busy:
                 self.stop.wait(SCAN_EVERY)
@@ -58,7 +59,7 @@ class Execution:
         self.on_ready()
         for _ in nudges(SCAN_EVERY, self.stop):
             close_old_connections()
-            held = held.renewed(LEASE_TTL)
+            held = held.renewed(self.lease_ttl)
             self.router.round(held)
             self._ask_about_open_orders()
 
