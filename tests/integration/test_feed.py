@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 from django.utils import timezone
 
 from trading.domain.book import Book
@@ -196,7 +197,15 @@ def quote(ticker: str) -> Quote | None:
     return Quote.objects.filter(market_id=ticker).first()
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# Named apps: after each test only their tables are emptied, and no permissions are made anew.
+pytestmark = pytest.mark.django_db(transaction=True, available_apps=["trading", "approvals", "portfolio"])
+
+
+@pytest.fixture(autouse=True)
+async def no_connection_stays_open() -> AsyncIterator[None]:
+    """The thread in which `sync_to_async` works has a database connection of its own."""
+    yield
+    await sync_to_async(connections.close_all)()
 
 
 async def test_it_writes_the_catalogue_with_the_fees_of_the_series() -> None:

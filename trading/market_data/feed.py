@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from django.db import Error as DatabaseError
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from kalshi_site import live
@@ -116,6 +116,7 @@ class Feed:
     async def _end(self) -> None:
         with suppress(DatabaseError):
             await self._in(self._writing, snapshots.distrust_all)
+        await self._in(self._writing, connections.close_all)
         self._publishing.shutdown(wait=False, cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
         self._writing.shutdown()
