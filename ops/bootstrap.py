@@ -99,7 +99,7 @@ def _install_by_uv(lock: str) -> bool:
     if not uv:
         return False
     environment = {**os.environ, "VIRTUAL_ENV": str(VENV)}
-    command = [*uv, "pip", "sync", "--require-hashes", "--python", str(PYTHON), lock]
+    command = [*uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(PYTHON), lock]
     return _runs(command, environment=environment, show=True)
 
 

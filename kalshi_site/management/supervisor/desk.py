@@ -13,7 +13,7 @@ from kalshi_site.management.supervisor.layout import Layout
 from kalshi_site.management.supervisor.state import DeskState, Phase
 
 # Ctrl+C must end everything in under 5 s.
-STOP_SECONDS = 4.0
+STOP_SECONDS = 3.5
 LOG_BYTES, LOG_COPIES, LOG_CHECK_SECONDS = 5_000_000, 3, 30.0
 
 Stage = Sequence[ChildSpec]
