@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from csp.decorators import csp_update
 from django.contrib.auth.decorators import login_required
 from django.urls import include, path, re_path
 
@@ -11,6 +12,9 @@ from kalshi_site.api.door import door
 from kalshi_site.api.health import Health
 from portfolio import api as portfolio
 from trading.api import markets, orders, state
+
+# Swagger UI carries its icons inside its style sheet.
+_with_icons = csp_update({"img-src": ["data:"]})
 
 v1 = [
     path("proposals", door(approvals.ProposalList)),
@@ -39,6 +43,6 @@ v1 = [
 
 urlpatterns = [
     path("v1/", include(v1)),
-    path("docs", login_required(Docs.as_view()), name="api-docs"),
+    path("docs", login_required(_with_icons(Docs.as_view())), name="api-docs"),
     re_path(r"^.*$", door(Unknown)),
 ]
