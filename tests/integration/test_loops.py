@@ -72,11 +72,8 @@ def test_a_touch_far_below_what_was_paid_becomes_a_proposal(market: Market) -> N
     assert (proposal.state, proposal.action, proposal.side) == ("pending", "buy", "yes")
     assert proposal.limit_price == D("0.50")
     assert proposal.limit_price * proposal.quantity <= D(140)
-    assert [claim["source"] for claim in proposal.forecast["claims"]] == [
-        "market.trades",
-        "market.book",
-        "market.trades",
-    ]
+    sources = [claim["source"] for claim in proposal.forecast["claims"]]
+    assert sources == ["market.trades", "market.book", "analyst"]
     assert D(proposal.forecast["low"]) <= D(proposal.forecast["probability"]) <= D(proposal.forecast["high"])
 
 
@@ -105,6 +102,24 @@ def test_odd_markets_are_left_alone(market: Market, quote: dict[str, Any], tape:
     Quote.objects.update(**quote)
     assert look(Tape(market.ticker, tape)).reasons == {reason: 1}
     assert not Proposal.objects.exists()
+
+
+def test_a_strike_off_the_line_through_its_event_becomes_a_proposal() -> None:
+    factories.funded()
+    prices = {"10": "0.80", "20": "0.64", "30": "0.36", "40": "0.28"}
+    for strike, ask in prices.items():
+        row = factories.MarketFactory(
+            ticker=f"SIMTEST-1-T{strike}", strike_type="greater_or_equal", floor_strike=strike
+        )
+        factories.QuoteFactory(market=row, yes_ask=D(ask), yes_bid=D(ask) - D("0.02"), levels=levels(ask))
+    look(Tape("NONE", "0.50"), per_cycle=1)
+    proposal = Proposal.objects.get()
+    assert (proposal.ticker, proposal.side, proposal.limit_price) == ("SIMTEST-1-T30", "yes", D("0.36"))
+    assert proposal.forecast["claims"][0]["source"] == "event.strikes"
+
+
+def levels(ask: str) -> dict[str, list[list[str]]]:
+    return {"bids": [[str(D(ask) - D("0.02")), "500.00"]], "asks": [[ask, "500.00"]]}
 
 
 def test_an_analyst_that_breaks_is_no_idea(market: Market) -> None:

@@ -1,8 +1,9 @@
 """The offline analyst: a modest strategy that needs no model and sees only public data.
 
-It believes three things. What many people paid over the last minutes is a better guess than the last touch. Depth leans
-where the next price goes. The markets of a mutually exclusive event must add up to one. It trades only when a touch
-strays from that guess by more than fee and noise, which in practice is when somebody pushed the price too far too fast.
+It believes four things. What many people paid over the last minutes is a better guess than the last touch. Depth leans
+where the next price goes. The strikes of one event are points of one distribution. The markets of a mutually exclusive
+event add up to one. It trades only when a touch strays from that guess by more than fee and noise, which in practice is
+when somebody pushed one price too far too fast.
 """
 
 from __future__ import annotations
@@ -11,23 +12,35 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from trading.agent.ladder import fit_at
 from trading.agent.schemas import Claim, Forecast, MarketBrief, Print, Refusal
 from trading.domain.prices import cents_text, percent_text
 
-PRINTS_WANTED = 6
+PRINTS_WANTED = 4
 WINDOW = timedelta(minutes=6)
-HALF_LIFE = timedelta(seconds=75)
+HALF_LIFE = timedelta(seconds=120)
 WIDEST = Decimal("0.12")  # a wider spread says that nobody knows
 EDGE_OF_BOOK = Decimal("0.04")  # below 4¢ and above 96¢ the fee formula and the noise eat every edge
 STEP = Decimal("0.0001")
+LEAST_RANGE = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One reason to believe in a probability: how much it counts, how unsure it is, and how to say it."""
+
+    probability: Decimal
+    weight: Decimal
+    scatter: Decimal
+    claim: Claim
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineAnalyst:
-    """Fair value from prints, depth and the event's other markets. Deterministic."""
+    """Fair value from prints, depth, the event's other strikes and its sum. Deterministic."""
 
     name: str = "offline-analyst"
-    prompt_version: str = "prints-depth-sum/1"
+    prompt_version: str = "prints-depth-ladder-sum/2"
 
     def study(self, brief: MarketBrief) -> Forecast | Refusal:
         """Forecast, or say which public fact is missing."""
@@ -38,43 +51,62 @@ class OfflineAnalyst:
         if book.yes_ask - book.yes_bid > WIDEST:
             return Refusal(f"the spread is {cents_text(book.yes_ask - book.yes_bid)}")
         if not EDGE_OF_BOOK < mid < 1 - EDGE_OF_BOOK:
-            return Refusal(f"at {cents_text(mid)} there is no room for an edge")
-        recent = _recent(brief.prints, book.as_of)
-        if len(recent) < PRINTS_WANTED:
-            return Refusal(f"{len(recent)} trades in {WINDOW.seconds // 60} minutes")
-        return self._forecast(brief, mid, recent)
+            return Refusal("too near to 0 or 100 for an edge")
+        views = [view for view in (_paid(brief), _ladder(brief), _sum(brief, mid)) if view is not None]
+        if not views:
+            return Refusal("too few trades and no other strikes to compare with")
+        return self._forecast([*views, _depth(brief, mid)])
 
-    def _forecast(self, brief: MarketBrief, mid: Decimal, recent: list[Print]) -> Forecast:
-        paid, spread = weighted_price(recent, recent[0].at)
-        lean = depth_lean(brief)
-        guess = paid * Decimal("0.7") + mid * Decimal("0.2") + lean * Decimal("0.1")
-        claims = [
-            Claim(f"{len(recent)} recent trades average {cents_text(paid.quantize(STEP))}.", "market.trades"),
-            Claim(
-                f"Depth leans towards {cents_text(lean.quantize(STEP))}; the middle is {cents_text(mid)}.",
-                "market.book",
-            ),
-        ]
-        total = exclusive_sum(brief)
-        if total is not None:
-            guess = guess * Decimal("0.6") + mid / total * Decimal("0.4")
-            claims.append(Claim(f"The event's markets add up to {percent_text(total)}.", "event.markets"))
-        claims.append(
-            Claim(
-                f"Against: prices of the window scatter by {cents_text(spread.quantize(STEP))}.",
-                "market.trades",
-            )
-        )
-        half = max(spread, Decimal("0.01"))
+    def _forecast(self, views: list[View]) -> Forecast:
+        whole = sum((view.weight for view in views), Decimal(0))
+        guess = sum((view.probability * view.weight for view in views), Decimal(0)) / whole
         guess = min(max(guess, STEP), 1 - STEP)
+        apart = max(abs(view.probability - guess) for view in views)
+        half = max(LEAST_RANGE, *(view.scatter for view in views))
+        against = Claim(f"Against: the views lie up to {cents_text(apart.quantize(STEP))} apart.", "analyst")
         return Forecast(
             probability=guess.quantize(STEP),
             low=max(guess - half, Decimal(0)).quantize(STEP),
             high=min(guess + half, Decimal(1)).quantize(STEP),
-            claims=tuple(claims),
+            claims=(*(view.claim for view in views), against),
             model=self.name,
             prompt_version=self.prompt_version,
         )
+
+
+def _paid(brief: MarketBrief) -> View | None:
+    """What was paid lately; None while too few have traded."""
+    recent = _recent(brief.prints, brief.facts.book.as_of)
+    if len(recent) < PRINTS_WANTED:
+        return None
+    paid, scatter = weighted_price(recent, recent[0].at)
+    text = f"{len(recent)} recent trades average {cents_text(paid.quantize(STEP))}."
+    return View(paid, Decimal(3), scatter, Claim(text, "market.trades"))
+
+
+def _ladder(brief: MarketBrief) -> View | None:
+    """What the event's other strikes imply for this one."""
+    fit = None if brief.strike is None else fit_at(brief.strike, brief.ladder)
+    if fit is None:
+        return None
+    text = f"The line through {fit.others} other strikes gives {cents_text(fit.probability)} here."
+    return View(fit.probability, Decimal(4), fit.scatter, Claim(text, "event.strikes"))
+
+
+def _sum(brief: MarketBrief, mid: Decimal) -> View | None:
+    """The middle, corrected so that a mutually exclusive event adds up to one."""
+    total = exclusive_sum(brief)
+    if total is None:
+        return None
+    text = f"The event's markets add up to {percent_text(total)}."
+    return View(mid / total, Decimal(3), Decimal(0), Claim(text, "event.markets"))
+
+
+def _depth(brief: MarketBrief, mid: Decimal) -> View:
+    """Where the depth of the book leans."""
+    lean = depth_lean(brief)
+    text = f"Depth leans towards {cents_text(lean.quantize(STEP))}; the middle is {cents_text(mid)}."
+    return View(lean, Decimal(1), Decimal(0), Claim(text, "market.book"))
 
 
 def _recent(prints: tuple[Print, ...], now: datetime | None) -> list[Print]:
@@ -82,7 +114,7 @@ def _recent(prints: tuple[Print, ...], now: datetime | None) -> list[Print]:
 
 
 def weighted_price(prints: list[Print], now: datetime) -> tuple[Decimal, Decimal]:
-    """Mean price and mean absolute deviation, weighted by quantity and by age (half-life 75 s)."""
+    """Mean price and mean absolute deviation, weighted by quantity and by age (half-life 2 min)."""
     weights = [p.quantity * _decay(now - p.at) for p in prints]
     whole = sum(weights, Decimal(0))
     mean = sum((p.yes_price * w for p, w in zip(prints, weights, strict=True)), Decimal(0)) / whole

@@ -22,6 +22,14 @@ class Print:
 
 
 @dataclass(frozen=True, slots=True)
+class Rung:
+    """Another market of the event that resolves YES at or above its own strike, and the middle of its book."""
+
+    strike: Decimal
+    mid: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class MarketBrief:
     """Everything an analyst may see of one market: what the exchange's public API shows, and nothing else."""
 
@@ -33,6 +41,8 @@ class MarketBrief:
     asks: tuple[tuple[Decimal, Decimal], ...]
     prints: tuple[Print, ...]  # newest first
     siblings: tuple[MarketFacts, ...] = ()  # the other markets of the event
+    strike: Decimal | None = None  # where YES means "at or above the strike"
+    ladder: tuple[Rung, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

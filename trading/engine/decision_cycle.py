@@ -24,9 +24,10 @@ from kalshi_site import locks
 from portfolio import ledger, risk
 from portfolio.domain.limits import TradingMode
 from portfolio.models import Position
-from trading.agent.schemas import Analyst, Forecast, MarketBrief, Print, Refusal
+from trading.agent.schemas import Analyst, Forecast, MarketBrief, Print, Refusal, Rung
 from trading.domain import sizing
 from trading.domain.fees import UnknownFee, estimate
+from trading.domain.markets import MarketFacts
 from trading.domain.orders import Action, Side, Terms
 from trading.exchange.reports import PublicTrade
 from trading.models import Cycle, Market, Order
@@ -155,9 +156,9 @@ def _prints(trades: Iterable[PublicTrade]) -> dict[str, list[Print]]:
 
 def _briefs(markets: list[Market], prints: Mapping[str, list[Print]]) -> list[MarketBrief]:
     facts = {row.ticker: facts_from(row) for row in markets}
-    events: dict[str, list[str]] = defaultdict(list)
+    rows: dict[str, list[Market]] = defaultdict(list)
     for row in markets:
-        events[row.event_ticker].append(row.ticker)
+        rows[row.event_ticker].append(row)
     return [
         MarketBrief(
             facts=facts[row.ticker],
@@ -167,10 +168,23 @@ def _briefs(markets: list[Market], prints: Mapping[str, list[Print]]) -> list[Ma
             bids=_levels(row, "bids"),
             asks=_levels(row, "asks"),
             prints=tuple(prints.get(row.ticker, ())),
-            siblings=tuple(facts[t] for t in events[row.event_ticker] if t != row.ticker),
+            siblings=tuple(facts[r.ticker] for r in rows[row.event_ticker] if r is not row),
+            strike=_strike(row),
+            ladder=_ladder(row, rows[row.event_ticker], facts),
         )
         for row in markets
     ]
+
+
+def _strike(row: Market) -> Decimal | None:
+    """The strike of a market that resolves YES at or above it; None for every other kind."""
+    rises = row.strike_type in ("greater", "greater_or_equal") and not row.mutually_exclusive
+    return Decimal(row.floor_strike) if rises and row.floor_strike else None
+
+
+def _ladder(row: Market, event: list[Market], facts: Mapping[str, MarketFacts]) -> tuple[Rung, ...]:
+    others = [(_strike(other), facts[other.ticker].book.mid) for other in event if other is not row]
+    return tuple(Rung(strike, mid) for strike, mid in others if strike is not None and mid is not None)
 
 
 def _levels(row: Market, side: str) -> tuple[tuple[Decimal, Decimal], ...]:
