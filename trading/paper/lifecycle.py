@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from trading.domain.markets import MarketStatus
 from trading.domain.matching import TICKS_PER_DOLLAR, Ticks
 from trading.paper.catalog import Catalog
-from trading.paper.definitions import EXCHANGE_INDEX, Payload
+from trading.paper.definitions import EXCHANGE_INDEX, Payload, time_of
 from trading.paper.events import Lifecycle
 from trading.paper.floor import Floor
 from trading.paper.listing import OVER, Listing
@@ -23,7 +23,7 @@ RETIRED_AFTER = timedelta(
 )  # finalized markets that no account touched are forgotten, as the real exchange archives them
 MIDDLE_TICKS = TICKS_PER_DOLLAR // 2
 _METADATA = (
-    *("title", "yes_sub_title", "no_sub_title", "rules_primary", "rules_secondary", "can_close_early"),
+    *("yes_sub_title", "no_sub_title", "rules_primary", "rules_secondary", "can_close_early"),
     *("event_ticker", "strike_type", "floor_strike", "cap_strike", "custom_strike"),
 )
 _TOLD_AGAIN = ("yes_sub_title", "strike_type", "floor_strike", "cap_strike", "custom_strike")
@@ -51,7 +51,7 @@ class Lives:
             close_ts=int(listing.closes_at.timestamp()),
             price_level_structure=definition["price_level_structure"],
             price_ranges=definition["price_ranges"],
-            additional_metadata={key: definition[key] for key in _METADATA if key in definition},
+            additional_metadata=_metadata(listing),
         )
 
     def open(self, listing: Listing) -> None:
@@ -220,3 +220,16 @@ class Lives:
             "exchange_index": EXCHANGE_INDEX,
         }
         self._steps.tell(Lifecycle("market_lifecycle_v2", {**body, **fields}))
+
+
+def _metadata(listing: Listing) -> Payload:
+    """The `additional_metadata` of a `created` message."""
+    definition = listing.definition
+    title = definition.get("title") or listing.event["title"]
+    ends = definition.get("expected_expiration_time") and time_of(definition, "expected_expiration_time")
+    return {
+        "name": title,
+        "title": title,
+        "expected_expiration_ts": int((ends or listing.closes_at).timestamp()),
+        **{key: definition[key] for key in _METADATA if key in definition},
+    }
