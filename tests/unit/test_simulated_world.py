@@ -192,10 +192,10 @@ def test_all_orders_stand_on_their_markets_grids() -> None:
 
 def test_prices_follow_the_true_chance_but_not_too_closely() -> None:
     world, venue = running_world()
-    run_for(world, venue, 120)
+    run_for(world, venue, 60)
     gaps = []
     calendar = world.calendar
-    for _ in range(100):
+    for _ in range(70):
         run_for(world, venue, 1)
         truths = {m.ticker: m.chance(venue.at) for e in calendar.events_at(venue.at) for m in e.markets}
         for ticker in venue.open_tickers():
@@ -209,8 +209,8 @@ def test_prices_follow_the_true_chance_but_not_too_closely() -> None:
 def test_the_house_keeps_to_its_budget_of_actions() -> None:
     world, venue = running_world()
     before = venue.calls
-    run_for(world, venue, 150)
-    assert 5 < (venue.calls - before) / 150 < 60
+    run_for(world, venue, 90)
+    assert 5 < (venue.calls - before) / 90 < 60
     assert venue.traded > 0
 
 

@@ -19,7 +19,7 @@ from trading.paper.simulate.wiener import Wiener, normal
 
 LEAD = 20  # seconds between listing and opening; the strikes are set around the reading at listing
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC).timestamp()  # the shared paths begin here and last 34 years
-_SHARED_DOUBLINGS, _EVENT_DOUBLINGS = 32, 18
+_SHARED_DOUBLINGS, _EVENT_DOUBLINGS = 32, 19  # 34 years, 36 hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Calendar:
     def find(self, ticker: str, series_ticker: str, opens_at: float) -> Listing | None:
         """The listing of a market of an earlier run, or None when this seed never listed it."""
         for plan in self.plans:
-            if plan.ticker == series_ticker and int(opens_at) % plan.period == 0:
+            if plan.ticker == series_ticker and (int(opens_at) - plan.offset) % plan.period == 0:
                 markets = self.event(plan, int(opens_at)).markets
                 return next((market for market in markets if market.ticker == ticker), None)
         return None
@@ -120,7 +120,7 @@ class Calendar:
 
 
 def _slots(plan: SeriesPlan, now: float) -> list[int]:
-    current = int(now // plan.period) * plan.period
+    current = int((now - plan.offset) // plan.period) * plan.period + plan.offset
     return [current] if now < current + plan.period - LEAD else [current, current + plan.period]
 
 
@@ -149,7 +149,7 @@ def _shown(plan: SeriesPlan, number: Decimal) -> str:
     if unit == "$":
         return f"${number.quantize(plan.measure.step):,}"
     text = f"{number:,.2f}".rstrip("0").rstrip(".")
-    return f"{text} {unit}".rstrip() if unit != "°F" else f"{text}{unit}"
+    return f"{text}{unit}" if unit in {"°F", "%"} else f"{text} {unit}".rstrip()
 
 
 def _labels(plan: SeriesPlan, strike: Strike) -> tuple[str, str, str]:

@@ -40,8 +40,8 @@ class Temper:
 
 
 TEMPERS = (
-    Temper("maker-swift", 2.0, 0.009, 35, 0.010, (40, 70, 120), 0.00016, 70, whole_contracts=True),
-    Temper("maker-calm", 7.0, 0.013, 60, 0.016, (60, 110, 180), 0.00014, 110, whole_contracts=False),
+    Temper("maker-swift", 2.0, 0.009, 35, 0.010, (25, 45, 80), 0.00035, 130, whole_contracts=True),
+    Temper("maker-calm", 7.0, 0.013, 60, 0.016, (35, 65, 110), 0.0003, 200, whole_contracts=False),
 )
 
 

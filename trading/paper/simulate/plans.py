@@ -56,7 +56,9 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class SeriesPlan:
-    """One series. `period`: seconds from open to close. `pace`: how busy its traders are, 1 is usual."""
+    """One series. `period`: seconds from open to close; `offset` of the slots from midnight UTC. `pace`: how busy
+    its traders are, 1 is usual.
+    """
 
     ticker: str
     title: str
@@ -69,6 +71,7 @@ class SeriesPlan:
     period: int
     strikes: StrikeRule
     settlement_timer: int
+    offset: int = 0  # the slow series close at different hours, so that some are always far from their end
     fee_type: FeeType = FeeType.QUADRATIC
     fee_multiplier: Decimal = Decimal(1)
     grid: Grid = LINEAR_CENT
@@ -160,6 +163,10 @@ RAIN = Measure(
     swing_over=8 * HOUR,
     geometric=True,
 )
+LAKE = Measure(
+    "water level", "cm", Decimal("0.1"), start=240, start_spread=15, swing=2.4, swing_over=12 * HOUR
+)
+APPROVAL = Measure("approval", "%", Decimal("0.1"), start=47, start_spread=4, swing=0.7, swing_over=24 * HOUR)
 
 _INDEX_SOURCE = "Meridian simulated index"
 _STATION = "Port Meridian simulated weather station"
@@ -220,8 +227,10 @@ PLANS: tuple[SeriesPlan, ...] = (
         subject="the air temperature at Port Meridian",
         period=6 * HOUR,
         strikes=thresholds(5, always("2")),
+        offset=2 * HOUR,
         settlement_timer=10,
         fee_type=FeeType.QUADRATIC_WITH_MAKER,
+        pace=1.2,
     ),
     SeriesPlan(
         ticker="SIMRAIN",
@@ -234,8 +243,9 @@ PLANS: tuple[SeriesPlan, ...] = (
         subject="the rainfall total at Port Meridian",
         period=8 * HOUR,
         strikes=multiples(("0.6", "0.85", "1.15", "1.6"), "0.5"),
+        offset=1 * HOUR,
         settlement_timer=10,
-        pace=0.8,
+        pace=1.2,
     ),
     SeriesPlan(
         ticker="SIMGAS",
@@ -248,10 +258,42 @@ PLANS: tuple[SeriesPlan, ...] = (
         subject="the average price of a gallon of gasoline",
         period=12 * HOUR,
         strikes=thresholds(5, always("0.010")),
+        offset=5 * HOUR,
         settlement_timer=10,
         fee_type=FeeType.QUADRATIC_WITH_MAKER,
         fee_multiplier=Decimal("0.5"),
         grid=TAPERED_DECI_CENT,
-        pace=0.8,
+        pace=1.2,
+    ),
+    SeriesPlan(
+        ticker="SIMLAKE",
+        title="Water level of Lake Meridian",
+        category="Climate and Weather",
+        frequency="twelve_hours",
+        tags=("Water",),
+        measure=LAKE,
+        source=_STATION,
+        subject="the water level of Lake Meridian",
+        period=12 * HOUR,
+        strikes=thresholds(5, always("2")),
+        offset=9 * HOUR,
+        settlement_timer=10,
+        fee_multiplier=Decimal("0.5"),
+        pace=1.2,
+    ),
+    SeriesPlan(
+        ticker="SIMPOLL",
+        title="Approval of the mayor of Port Meridian",
+        category="Politics",
+        frequency="daily",
+        tags=("Approval",),
+        measure=APPROVAL,
+        source="Meridian simulated polling average",
+        subject="the approval of the mayor of Port Meridian",
+        period=24 * HOUR,
+        strikes=thresholds(5, always("0.5")),
+        offset=15 * HOUR,
+        settlement_timer=10,
+        pace=1.2,
     ),
 )

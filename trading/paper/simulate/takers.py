@@ -13,9 +13,9 @@ from trading.paper.simulate.makers import CENT
 from trading.paper.world import Touch, Venue
 
 # Seconds between arrivals in one market of pace 1.
-NOISE_EVERY = 11.0
+NOISE_EVERY = 5.0
 INFORMED_EVERY = 14.0
-BURST_EVERY = 200.0
+BURST_EVERY = 150.0
 INFORMED_ERROR, INFORMED_MARGIN = 0.012, 0.008  # dollars
 SHORTEST_BURST, LONGEST_BURST = 5, 10  # orders
 SWEEP: Ticks = 200  # how far beyond the touch one order of a burst goes
@@ -61,7 +61,7 @@ class Crowd:
     def _trade_on_a_whim(self, venue: Venue) -> int:
         side = self._chance.choice((BookSide.BID, BookSide.ASK))
         price = _opposite(venue.touch(self._listing.ticker), side)
-        return self._take(venue, "crowd", side, price, self._contracts(14)) if price is not None else 0
+        return self._take(venue, "crowd", side, price, self._contracts(12)) if price is not None else 0
 
     def _trade_on_knowledge(self, venue: Venue, truth: float) -> int:
         touch = venue.touch(self._listing.ticker)
@@ -70,7 +70,7 @@ class Crowd:
         for side, worth in ((BookSide.BID, view - cost), (BookSide.ASK, view + cost)):
             price = _opposite(touch, side)
             if price is not None and _better(side, price, worth * TICKS_PER_DOLLAR):
-                return self._take(venue, "informed", side, price, self._contracts(32))
+                return self._take(venue, "informed", side, price, self._contracts(20))
         return 0
 
     def _start_burst(self, venue: Venue, now: float) -> Burst | None:
@@ -93,7 +93,7 @@ class Crowd:
             self._burst = None
         if price is None or not _better(burst.side, price, burst.limit):
             return 0
-        return self._take(venue, "hurried", burst.side, _beyond(burst, price), self._contracts(150))
+        return self._take(venue, "hurried", burst.side, _beyond(burst, price), self._contracts(50))
 
     def _take(self, venue: Venue, who: str, side: BookSide, price: Ticks, lots: Lots) -> int:
         venue.house_submit(who, self._listing.ticker, side, price, lots, TimeInForce.IOC)

@@ -16,7 +16,7 @@ from trading.paper.simulate.takers import Crowd
 from trading.paper.world import Venue
 
 TICKS_PER_SECOND = 4
-ACTIONS_PER_SECOND = 45.0  # what the makers may do in the long run; the takers add about four
+ACTIONS_PER_SECOND = 44.0  # what the makers may do in the long run; the takers add about ten
 ACTIONS_IN_HAND = 240.0  # enough to quote a new event at once
 LAST_ORDERS = 0.6  # seconds before the close after which nobody acts
 READING_DELAY = 1.0  # seconds from close to determination
