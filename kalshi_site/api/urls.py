@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from csp.decorators import csp_update
 from django.contrib.auth.decorators import login_required
-from django.urls import include, path, re_path
+from django.urls import include, path, re_path, register_converter
 
 from approvals import api as approvals
 from kalshi_site.api.docs import Docs, OpenApi, Unknown
@@ -13,26 +13,43 @@ from kalshi_site.api.health import Health
 from portfolio import api as portfolio
 from trading.api import markets, orders, state
 
+
+class Name:
+    """An id or a ticker: one part of a path, without the NUL that no database takes."""
+
+    regex = r"[^/\x00]{1,120}"
+
+    def to_python(self, value: str) -> str:
+        """As it stands."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """As it stands."""
+        return value
+
+
+register_converter(Name, "name")
+
 # Swagger UI carries its icons inside its style sheet.
 _with_icons = csp_update({"img-src": ["data:"]})
 
 v1 = [
     path("proposals", door(approvals.ProposalList)),
-    path("proposals/<str:public_id>", door(approvals.ProposalDetail)),
-    path("proposals/<str:public_id>/approve", door(approvals.ProposalApprove)),
-    path("proposals/<str:public_id>/decline", door(approvals.ProposalDecline)),
+    path("proposals/<name:public_id>", door(approvals.ProposalDetail)),
+    path("proposals/<name:public_id>/approve", door(approvals.ProposalApprove)),
+    path("proposals/<name:public_id>/decline", door(approvals.ProposalDecline)),
     path("orders", door(orders.OrderList)),
     path("orders/cancel-all", door(orders.OrderCancelAll)),
-    path("orders/<str:public_id>", door(orders.OrderDetail)),
-    path("orders/<str:public_id>/cancel", door(orders.OrderCancel)),
+    path("orders/<name:public_id>", door(orders.OrderDetail)),
+    path("orders/<name:public_id>/cancel", door(orders.OrderCancel)),
     path("fills", door(orders.FillList)),
     path("positions", door(portfolio.PositionList)),
-    path("positions/<str:ticker>", door(portfolio.PositionDetail)),
-    path("positions/<str:ticker>/close", door(orders.PositionClose)),
+    path("positions/<name:ticker>", door(portfolio.PositionDetail)),
+    path("positions/<name:ticker>/close", door(orders.PositionClose)),
     path("portfolio", door(portfolio.Portfolio)),
     path("markets", door(markets.MarketList)),
-    path("markets/<str:ticker>", door(markets.MarketDetail)),
-    path("markets/<str:ticker>/orderbook", door(markets.MarketBook)),
+    path("markets/<name:ticker>", door(markets.MarketDetail)),
+    path("markets/<name:ticker>/orderbook", door(markets.MarketBook)),
     path("trading/state", door(state.State)),
     path("trading/pause", door(state.Pause)),
     path("trading/resume", door(state.Resume)),

@@ -45,6 +45,9 @@ class StrictJSON(JSONParser):
         try:
             text = codecs.decode(stream.read(), "utf-8")
             body = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twins)
+            json.dumps(
+                body, ensure_ascii=False
+            ).encode()  # half a surrogate pair can be written, but not stored
         except (ValueError, RecursionError) as error:
             raise ParseError(f"the body is not JSON: {error}") from error
         if not isinstance(body, dict):
