@@ -146,9 +146,8 @@ def _npms() -> list[list[str]]:
     if not NODE.exists() and uv:
         home = NODE.parent.parent
         _runs([*uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--target", str(home), NODE_WHEEL])
-    # Its npm is a script that looks for `node` on PATH.
-    os.environ["PATH"] = f"{NODE}{os.pathsep}{os.environ['PATH']}"
-    return [[str(NODE / "npm")]]
+    # The wheel's bin/npm is a copy of a link and finds nothing; its command line tool itself does.
+    return [[str(NODE / "node"), str(NODE.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]]
 
 
 def _digest(name: str) -> str:
