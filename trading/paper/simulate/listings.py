@@ -60,6 +60,7 @@ class Calendar:
 
     def __init__(self, seed: int, plans: tuple[SeriesPlan, ...] = PLANS) -> None:
         self.seed, self.plans = seed, plans
+        self._standing: dict[tuple[str, int], ListedEvent] = {}
         self._shared = {p.measure.name: self._shared_gauge(p.measure) for p in plans if p.measure.shared}
 
     def series(self) -> list[dict[str, Any]]:
@@ -69,7 +70,12 @@ class Calendar:
     def events_at(self, now: float) -> list[ListedEvent]:
         """Every event that is open at the instant, and those listed because they open within LEAD."""
         slots = [(plan, slot) for plan in self.plans for slot in _slots(plan, now)]
-        return [self.event(plan, slot) for plan, slot in slots]
+        # Asked four times a second, and the answer changes a few times an hour.
+        self._standing = {
+            (plan.ticker, slot): self._standing.get((plan.ticker, slot)) or self.event(plan, slot)
+            for plan, slot in slots
+        }
+        return list(self._standing.values())
 
     def event(self, plan: SeriesPlan, opens_at: int) -> ListedEvent:
         """The event of one slot."""
