@@ -56,7 +56,9 @@ class Appetite:
     most_edge: Decimal = Decimal(
         "0.25"
     )  # a larger one is a data error until shown otherwise (FIELD.md 3, rule 16)
-    kelly_share: Decimal = Decimal("0.1")
+    kelly_share: Decimal = Decimal("0.2")
+    keep_edge: Decimal = Decimal("0.01")  # of the edge, what the limit may not give away to a moving price
+    reach: Decimal = Decimal("0.02")  # how far past the touch the limit may go while a person decides
     most_notional: Decimal = Decimal(140)
     most_pending: int = 8
     per_cycle: int = 2
@@ -248,16 +250,24 @@ def entry_idea(
         return Refusal("an edge too large to be true")
     if held and (held > 0) != (side is Side.YES):
         return Refusal("the other side is held")
+    limit = _limit(facts, side, price, edge, appetite)
     quantity = sizing.contracts(
         equity=equity,
         share=sizing.kelly_share(forecast.probability, price, side) * appetite.kelly_share,
-        price=price,
+        price=limit,
         most_notional=appetite.most_notional,
         available=facts.book.ask_quantity(side),
     )
     if quantity < 1:
         return Refusal("too little on offer")
-    return Idea(brief, forecast, Terms(facts.ticker, Action.BUY, side, quantity, price), edge)
+    return Idea(brief, forecast, Terms(facts.ticker, Action.BUY, side, quantity, limit), edge)
+
+
+def _limit(facts: MarketFacts, side: Side, price: Decimal, edge: Decimal, appetite: Appetite) -> Decimal:
+    """The worst price still worth paying: prices move while a person decides. Never worse than the touch plus reach."""
+    grid = facts.grid if side is Side.YES else facts.grid.complement()
+    worst = price + min(appetite.reach, edge - appetite.keep_edge)
+    return max(grid.floor(worst) or price, price)
 
 
 def exit_idea(brief: MarketBrief, forecast: Forecast, held: Decimal, appetite: Appetite) -> Idea | None:
