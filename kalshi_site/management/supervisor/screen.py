@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TextIO
 
@@ -24,9 +25,10 @@ class Screen:
         self.plain(f"  {self._tick} {title:<{_TITLE_WIDTH}} {detail}".rstrip())
 
     def plain(self, line: str) -> None:
-        """A line as it is."""
-        self._out.write(f"{line}\n")
-        self._out.flush()
+        """A line as it is. A reader that went away, as `| head` does, must not end the desk."""
+        with contextlib.suppress(BrokenPipeError):
+            self._out.write(f"{line}\n")
+            self._out.flush()
 
     def box(self, url: str, profile: str, logins: list[Login]) -> None:
         """Where to go and how to come in."""

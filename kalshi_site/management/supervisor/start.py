@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
@@ -91,20 +92,25 @@ def _follow_until_ready(layout: Layout, log: Path, child: subprocess.Popen[bytes
     deadline = time.monotonic() + START_SECONDS
     with log.open(encoding="utf-8", errors="replace") as shown:
         while time.monotonic() < deadline:
-            sys.stdout.write(shown.read())
-            sys.stdout.flush()
+            _show(shown.read())
             code = child.poll()
             state = read_state(layout)
             boxed = (
                 state is not None and state.pid == child.pid and state.phase == "ready" and state.announced
             )
             if boxed or code is not None:
-                sys.stdout.write(shown.read())
+                _show(shown.read())
                 return code or 0
             time.sleep(0.1)
     child.terminate()
     sys.stderr.write(f"not ready after {START_SECONDS:.0f} s; see make logs and make doctor\n")
     return 1
+
+
+def _show(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _run(layout: Layout, wishes: Wishes) -> int:
