@@ -18,6 +18,7 @@ register = template.Library()
 
 WALL = Decimal(84)  # where a limit stands on every bar, in percent of the width; the rest is for the numbers
 HEIGHT = Decimal(45)  # the taller of the two payoff areas, in pixels
+NARROW = Decimal(22)  # percent: an area below this width cannot hold its number
 MEASURES = ("event_exposure", "total_exposure", "cash_committed", "position", "order_notional")
 ORDER = {"block": 0, "warn": 1, "pass": 2}
 LOOK = {"block": ("deny", "x", "Deny"), "warn": ("warn", "warn", "Warn"), "pass": ("pass", "ok", "Pass")}
@@ -81,6 +82,8 @@ class Payoff:
     right_y: str
     wrong_chance: Decimal
     market_x: str | None
+    loss_x: str
+    gain_x: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,4 +211,7 @@ def _payoff(found: Stakes, market: Decimal | None) -> Payoff | None:
         right_y=f"{50 - right:.1f}",
         wrong_chance=1 - found.chance,
         market_x=None if market is None else f"{(1 - market) * 100:.1f}%",
+        # A number too wide for its area stands beside it.
+        loss_x=f"{wrong_share + 1:.1f}%" if wrong_share < NARROW else "2%",
+        gain_x=f"{wrong_share - 1:.1f}%" if 100 - wrong_share < NARROW else "98%",
     )

@@ -14,7 +14,9 @@ from trading.domain.orders import Action, Side, Terms
 D = Decimal
 
 
-def terms(action: Action = Action.BUY, side: Side = Side.NO, quantity: str = "120", price: str = "0.38") -> Terms:
+def terms(
+    action: Action = Action.BUY, side: Side = Side.NO, quantity: str = "120", price: str = "0.38"
+) -> Terms:
     return Terms("SIMTEMP-26NOV23-B52", action, side, D(quantity), D(price))
 
 
@@ -45,14 +47,18 @@ def test_an_order_that_only_reduces_has_no_stake_of_its_own() -> None:
         (Action.SELL, Side.YES, "0.7"),
     ],
 )
-def test_the_chance_belongs_to_the_outcome_that_the_order_wants(action: Action, side: Side, chance: str) -> None:
+def test_the_chance_belongs_to_the_outcome_that_the_order_wants(
+    action: Action, side: Side, chance: str
+) -> None:
     assert chance_of(terms(action, side), D("0.3")) == D(chance)
 
 
 @given(
     st.decimals("0.01", "0.99", places=4), st.decimals("1", "500", places=2), st.decimals("0", "1", places=4)
 )
-def test_right_and_wrong_are_one_payout_apart(price: Decimal, quantity: Decimal, probability: Decimal) -> None:
+def test_right_and_wrong_are_one_payout_apart(
+    price: Decimal, quantity: Decimal, probability: Decimal
+) -> None:
     order = Terms("SIMX", Action.BUY, Side.YES, quantity, price)
     found = stakes(order, at_risk=order.notional, fee=D("0.5"), yes_probability=probability)
     assert found.if_right is not None and found.if_wrong is not None and found.expected is not None

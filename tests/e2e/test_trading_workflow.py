@@ -1,0 +1,332 @@
+"""The journeys of the desk in a real browser: propose, decide, fill, stop; live, without scripts, and for all eyes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.e2e.conftest import RunningDesk, manage
+
+PATIENCE = 60_000  # ms: the analyst looks every 15 s
+PAGES = (
+    "/",
+    "/approvals",
+    "/approvals?show=decided",
+    "/markets",
+    "/orders?tab=all",
+    "/positions",
+    "/help/keys",
+    "/help/errors",
+)
+ROW = "#queue tr[data-row]:not(.off)"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def trading(desk: RunningDesk) -> None:
+    """Every journey begins with trading on, whatever the one before did."""
+    if desk.api("GET", "/trading/state", role="approver")["mode"] != "ACTIVE":
+        done = manage(desk.var, "trade", "resume", "--reason", "the next journey")
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def watched(browser: Browser, desk: RunningDesk) -> Iterator[Callable[..., Page]]:
+    """Pages of signed-in people. At the end: no script error, no policy violation, no request to another host."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def open_as(role: str, **options: Any) -> Page:
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 900}, base_url=desk.base_url, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+        page.on(
+            "console",
+            lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None,
+        )
+        page.on(
+            "request",
+            lambda asked: (
+                None if asked.url.startswith(desk.base_url) else faults.append(f"other host: {asked.url}")
+            ),
+        )
+        sign_in(page, desk, role)
+        return page
+
+    yield open_as
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def sign_in(page: Page, desk: RunningDesk, role: str) -> None:
+    page.goto("/accounts/login/")
+    page.get_by_label("User name").fill(role)
+    page.get_by_label("Password").fill(desk.passwords[role])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{desk.base_url}/")
+
+
+def seconds_left(page: Page, selector: str) -> float:
+    """What the server's deadline leaves, in seconds."""
+    deadline = page.locator(selector).first.get_attribute("data-deadline")
+    assert deadline is not None
+    return int(deadline) / 1000 - time.time()
+
+
+def open_proposal(page: Page, *, at_least: float = 15) -> str:
+    """Open the waiting proposal that has the most time left; returns its id."""
+    end = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < end:
+        page.goto("/approvals")
+        rows = page.locator(ROW)
+        if (
+            rows.count()
+            and seconds_left(page, f"#{rows.last.get_attribute('id')} [data-deadline]".replace(".", "\\."))
+            > at_least
+        ):
+            rows.last.locator("a.rowlink").click()
+            page.wait_for_selector("#proposal")
+            return page.url.rsplit("/", 1)[1]
+        page.wait_for_timeout(2000)
+    pytest.fail("no proposal with enough time left came within a minute")
+
+
+def test_the_one_time_link_opens_the_desk_once(desk: RunningDesk, browser: Browser) -> None:
+    script = (
+        "from kalshi_site.identity import issue_entry_code; from kalshi_site.models import User;"
+        "print('code=' + issue_entry_code(User.objects.get(username='approver')))"
+    )
+    found = re.search(r"code=(\w+)", manage(desk.var, "shell", "-v", "0", "-c", script).stdout)
+    assert found
+    page = browser.new_page(base_url=desk.base_url)
+    page.goto(f"/enter/{found[1]}")
+    page.reload()  # looking at the link, as a preview does, spends nothing
+    page.get_by_role("button", name="Enter").click()
+    expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
+    page.goto(f"/enter/{found[1]}")
+    expect(page.get_by_role("heading", name="This link does not open")).to_be_visible()
+    page.close()
+
+
+def test_a_proposal_arrives_without_reload(desk: RunningDesk, watched: Callable[..., Page]) -> None:
+    page = watched("approver")
+    page.goto("/approvals")
+    expect(page.locator("#connection")).to_contain_text("Live", timeout=10_000)
+    known = page.locator(ROW).evaluate_all("rows => rows.map(row => row.id)")
+    page.evaluate("window.sameDocument = true")
+    # Not wait_for_function: it evaluates text, which our policy forbids.
+    arrived = page.locator(ROW + "".join(f":not([id='{row}'])" for row in known))
+    expect(arrived.first).to_be_visible(timeout=PATIENCE)
+    assert page.evaluate("window.sameDocument") is True
+    expect(page).to_have_title(re.compile(r"^\(\d+\) PAPER · Approvals"))
+
+
+def test_an_approved_proposal_becomes_an_order_a_fill_and_a_position(
+    desk: RunningDesk, watched: Callable[..., Page]
+) -> None:
+    page = watched("approver")
+    for _ in range(5):
+        proposal = open_proposal(page)
+        page.get_by_role("button", name="Approve").click()
+        expect(page.locator("#proposal .clock, #proposal .note[role=alert]").first).to_be_visible()
+        page.wait_for_timeout(1500)
+        if page.locator(".note[role=alert]").count():
+            continue  # the price moved past the collar meanwhile: the refusal is right, try the next
+        expect(page.locator("#proposal")).to_contain_text("approved")
+        page.get_by_role("link", name="Order", exact=True).click(timeout=15_000)
+        expect(page.locator("#order")).to_contain_text(re.compile("filled|resting"), timeout=15_000)
+        if "resting" in page.locator("#order .tag").first.inner_text():
+            continue
+        page.goto("/positions")
+        ticker = desk.api("GET", f"/proposals/{proposal}", role="approver")["ticker"]
+        expect(page.locator(f"[id='{ticker}-row']")).to_be_visible(timeout=15_000)
+        page.goto("/")
+        expect(page.locator("#dashboard")).to_contain_text("Approved")
+        return
+    pytest.fail("five approved orders and none filled")
+
+
+def test_a_declined_proposal_keeps_its_reason_and_is_not_traded(
+    desk: RunningDesk, watched: Callable[..., Page]
+) -> None:
+    page = watched("approver")
+    proposal = open_proposal(page)
+    page.keyboard.press("r")
+    expect(page.locator("#decline-dialog")).to_be_visible()
+    page.keyboard.press("3")
+    page.locator("#decline-dialog").get_by_role("button", name="Decline").click()
+    expect(page.locator("#proposal")).to_contain_text("Edge too small")
+    expect(page.locator("#proposal")).to_contain_text("Declined, not traded")
+    assert desk.api("GET", f"/proposals/{proposal}", role="approver")["status"] == "declined"
+    orders = desk.api("GET", "/orders?limit=200", role="approver")["data"]
+    assert proposal not in {order["proposal_id"] for order in orders}
+
+
+def test_a_deadline_passes_and_nothing_is_traded(desk: RunningDesk, watched: Callable[..., Page]) -> None:
+    page = watched("viewer")
+    page.goto("/approvals")
+    page.wait_for_selector(ROW, timeout=PATIENCE)
+    page.locator(f"{ROW} a.rowlink").first.click()
+    page.wait_for_selector("#proposal")
+    proposal = page.url.rsplit("/", 1)[1]
+    expect(page.locator("#proposal")).to_contain_text("expires, not traded")
+    expect(page.locator("#why-not")).to_contain_text("role approver")
+    page.evaluate("window.sameDocument = true")
+    expect(page.locator("#proposal .clock")).to_contain_text("Expired", timeout=150_000)
+    assert page.evaluate("window.sameDocument") is True
+    orders = desk.api("GET", "/orders?limit=200", role="viewer")["data"]
+    assert proposal not in {order["proposal_id"] for order in orders}
+
+
+def test_after_a_stop_an_approval_is_refused_with_the_reason(
+    desk: RunningDesk, watched: Callable[..., Page]
+) -> None:
+    second = watched("viewer")
+    second.goto("/orders")
+    expect(second.locator("#connection")).to_contain_text("Live", timeout=10_000)
+    page = watched("approver")
+    open_proposal(page, at_least=30)
+    page.locator("h1").click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(page.locator("#trading-state")).to_contain_text("STOPPED", timeout=10_000)
+    expect(second.locator("#trading-state")).to_contain_text("STOPPED", timeout=10_000)
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#proposal .note[role=alert]")).to_contain_text("E306")
+    expect(page.locator("#proposal .note[role=alert]")).to_contain_text("stopped")
+    page.get_by_role("link", name="Resume").click()
+    page.get_by_label("Why is it safe now?").fill("the journey is over")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#trading-state")).to_contain_text("TRADING")
+
+
+def test_high_risk_asks_for_the_quantity_in_a_dialog(desk: RunningDesk, watched: Callable[..., Page]) -> None:
+    """A small notional limit makes the next proposals warn, and a warning makes them HIGH."""
+    page = watched("approver")
+    set_limit(desk, "price_collar", "1")
+    set_limit(desk, "event_exposure", "45")
+    try:
+        for _ in range(20):
+            page.goto("/approvals?risk=HIGH")
+            if page.locator(ROW).count():
+                break
+            page.wait_for_timeout(3000)
+        else:
+            pytest.skip("the market offered no HIGH proposal within a minute")
+        page.locator(f"{ROW} a.rowlink").last.click()
+        page.get_by_role("button", name="Approve…").click()
+        dialog = page.locator("#approve-dialog")
+        expect(dialog).to_be_visible()
+        dialog.get_by_label("Type the quantity to approve").fill("1")
+        dialog.get_by_role("button", name="Approve").click()
+        expect(dialog).to_contain_text("the quantity of this proposal")
+        quantity = dialog.get_by_label("Type the quantity to approve").get_attribute("placeholder")
+        dialog.get_by_label("Type the quantity to approve").fill(str(quantity))
+        dialog.get_by_role("button", name="Approve").click()
+        expect(page.locator("#proposal")).to_contain_text(re.compile("approved|E3"))
+    finally:
+        set_limit(desk, "event_exposure", "400")
+        set_limit(desk, "price_collar", "0.05")
+
+
+def set_limit(desk: RunningDesk, name: str, value: str) -> None:
+    script = (
+        "from decimal import Decimal; from portfolio import risk;"
+        f"risk.set_limit(name={name!r}, value=Decimal({value!r}), actor='journey')"
+    )
+    done = manage(desk.var, "shell", "-v", "0", "-c", script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_decisions_and_the_stop_work_without_scripts(desk: RunningDesk, watched: Callable[..., Page]) -> None:
+    page = watched("approver", java_script_enabled=False)
+    approved = open_proposal(page)
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#main")).to_contain_text(re.compile("Execution sends the order once|E310|E312"))
+    declined = open_proposal(page)
+    assert declined != approved
+    page.get_by_role("button", name="Decline").click()
+    page.get_by_label("Too large").check()
+    page.get_by_role("button", name="Decline").click()
+    expect(page.locator("#main")).to_contain_text("Too large")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#trading-state")).to_contain_text("STOPPED")
+    page.get_by_role("link", name="Resume").click()
+    page.get_by_label("Why is it safe now?").fill("only a drill")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#trading-state")).to_contain_text("TRADING")
+
+
+def test_keys_move_and_jump(desk: RunningDesk, watched: Callable[..., Page]) -> None:
+    page = watched("approver")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.wait_for_url("**/approvals")
+    page.wait_for_selector(ROW, timeout=PATIENCE)
+    page.keyboard.press("j")
+    expect(page.locator("#queue tr[data-row].on")).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.locator("#keys-help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#keys-help")).to_be_hidden()
+    page.keyboard.press("o")
+    page.wait_for_selector("#proposal")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_no_page_has_a_serious_accessibility_fault(
+    desk: RunningDesk, watched: Callable[..., Page], theme: str
+) -> None:
+    page = watched("approver", color_scheme=theme, reduced_motion="reduce")
+    proposal = open_proposal(page).partition("#")[0]
+    market = desk.api("GET", f"/proposals/{proposal}", role="approver")["ticker"]
+    found: dict[str, list[str]] = {}
+    for address in (*PAGES, f"/approvals/{proposal}", f"/markets/{market}", "/trading/resume", "/nowhere"):
+        page.goto(address)
+        found |= {f"{theme} {address}": faults} if (faults := serious(page)) else {}
+    page.goto(f"/approvals/{proposal}")
+    if page.locator("#decline-dialog").count():
+        page.keyboard.press("r")
+        found |= {f"{theme} decline dialog": faults} if (faults := serious(page)) else {}
+    assert found == {}
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_door_and_the_admin_have_no_serious_accessibility_fault(
+    desk: RunningDesk, watched: Callable[..., Page], theme: str
+) -> None:
+    page = watched("admin", color_scheme=theme)
+    found: dict[str, list[str]] = {}
+    for address in (
+        "/admin/",
+        "/admin/approvals/proposal/",
+        "/admin/trading/order/",
+        "/admin/kalshi_site/auditentry/",
+    ):
+        page.goto(address)
+        found |= {f"{theme} {address}": faults} if (faults := serious(page)) else {}
+    page.context.clear_cookies()
+    page.goto("/accounts/login/")
+    found |= {f"{theme} sign-in": faults} if (faults := serious(page)) else {}
+    assert found == {}
+
+
+def serious(page: Page) -> list[str]:
+    """Axe's serious and critical findings, each with its first place."""
+    violations = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {fault['nodes'][0]['html'][:160]} ({len(fault['nodes'])})"
+        for fault in violations
+        if fault["impact"] in ("serious", "critical")
+    ]
