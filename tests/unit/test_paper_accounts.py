@@ -57,8 +57,10 @@ class Floor:
         for account in ("alice", "bob"):
             self.exchange.open_account(AccountOpened(account, account, Decimal(self.deposit)))
 
-    def list_market(self, **fields: Any) -> Floor:
-        self.exchange.add_series({"ticker": "TEST", "fee_type": self.fee_type})
+    def list_market(self, *, fee_multiplier: int = 1, **fields: Any) -> Floor:
+        self.exchange.add_series(
+            {"ticker": "TEST", "fee_type": self.fee_type, "fee_multiplier": fee_multiplier}
+        )
         self.exchange.add_event({"event_ticker": "TEST-1", "series_ticker": "TEST"})
         times = {"open_time": rfc3339(START), "close_time": rfc3339(START + timedelta(minutes=15))}
         self.exchange.add_market({"ticker": TICKER, "event_ticker": "TEST-1", **times, **fields})
@@ -314,6 +316,20 @@ def test_resting_orders_are_not_deducted_but_bind_their_money(floor: Floor) -> N
     assert floor.balance("alice") == Decimal(1000)
     assert refusal(lambda: floor.send("alice", BID, "0.20", "1000"))[:2] == (400, "insufficient_balance")
     floor.send("alice", BID, "0.05", "1000")
+
+
+def test_the_series_own_fee_is_reserved(tmp_path: Path) -> None:
+    """At twice the fee, an order that would just fit at the usual one does not."""
+    for multiplier, fits in ((1, True), (2, False)):
+        floor = Floor(tmp_path / str(multiplier), deposit="1035.1").list_market(fee_multiplier=multiplier)
+        floor.send("alice", BID, "0.50", "1000")
+        if fits:
+            assert floor.send("alice", BID, "0.50", "1000").status == "resting"
+        else:
+            assert (
+                refusal(lambda venue=floor: venue.send("alice", BID, "0.50", "1000"))[1]
+                == "insufficient_balance"
+            )  # type: ignore[misc]
 
 
 def test_closing_a_position_needs_no_money(floor: Floor) -> None:

@@ -149,6 +149,7 @@ class Book:
     def __init__(self) -> None:
         self.halves: dict[BookSide, Half] = {side: Half(side) for side in BookSide}
         self.orders: dict[str, Order] = {}
+        self._expiring: dict[str, int] = {}
 
     # Looking
 
@@ -220,6 +221,8 @@ class Book:
         level.orders[order.order_id] = order
         level.lots += order.remaining_lots
         self.orders[order.order_id] = order
+        if order.expires_ms is not None:
+            self._expiring[order.order_id] = order.expires_ms
 
     def cancel(self, order_id: str) -> Order | None:
         """Take a resting order off; returns it with the lots it still had, or None when it does not rest."""
@@ -249,9 +252,7 @@ class Book:
 
     def expired(self, now_ms: int) -> list[str]:
         """The resting orders whose time has come."""
-        return [
-            o.order_id for o in self.orders.values() if o.expires_ms is not None and o.expires_ms <= now_ms
-        ]
+        return [order_id for order_id, expires_ms in self._expiring.items() if expires_ms <= now_ms]
 
     # Inside
 
@@ -265,6 +266,7 @@ class Book:
         if not level.orders:
             self.halves[order.side].drop_level(order.price_ticks)
         del self.orders[order.order_id]
+        self._expiring.pop(order.order_id, None)
 
     def _crossing(self, order: Order) -> Iterator[Order]:
         """The resting orders that the incoming one meets, in the order of their priority."""

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 
 from trading.domain.fees import DIRECT_GRID, FeeSchedule, estimate
 from trading.domain.matching import Lots
 from trading.domain.orders import BookSide
-from trading.paper.positions import Position, closing_lots, own_price
+from trading.paper.definitions import fee_schedule
+from trading.paper.positions import Position, own_price
 from trading.paper.records import (
     ZERO,
     AccountOpened,
@@ -41,6 +43,8 @@ class Account:
     fills: list[FillRecord] = field(default_factory=list)
     settlements: list[SettlementRecord] = field(default_factory=list)
     spent_ids: set[str] = field(default_factory=set)
+    opening_costs: dict[str, Decimal] = field(default_factory=dict)  # by open order, as if it closed nothing
+    opening_sums: dict[str, Decimal] = field(default_factory=dict)  # the same by ticker
     reserved: dict[str, Decimal] = field(default_factory=dict)  # by ticker
 
     @property
@@ -75,6 +79,7 @@ class Ledger:
                 self.accounts[record.account_id] = Account(record.account_id, record.name, record.balance)
             case MarketKept():
                 self.markets[record.ticker] = record
+                self.schedules[record.ticker] = fee_schedule(record.series, record.event)
             case OrderRecord():
                 self._apply_order(record)
             case FillRecord():
@@ -118,8 +123,7 @@ class Ledger:
     def needed(self, account: Account, order: OrderRecord, schedule: FeeSchedule) -> Decimal:
         """How much more would be reserved if this order stood beside the account's resting ones of the same
         market."""
-        resting = [*account.open_orders.get(order.ticker, {}).values(), order]
-        after = reservation(account.position_lots(order.ticker), resting, schedule)
+        after = reservation(account, order.ticker, schedule, beside=order)
         return after - account.reserved.get(order.ticker, ZERO)
 
     def _apply_order(self, order: OrderRecord) -> None:
@@ -134,7 +138,18 @@ class Ledger:
         else:
             account.open_orders[order.ticker].pop(order.order_id, None)
             self.owners.pop(order.order_id, None)
+        self._cost(account, order)
         self._reserve(account, order.ticker)
+
+    def _cost(self, account: Account, order: OrderRecord) -> None:
+        """Keep the sum of opening costs in step, so that a book of a thousand orders is not summed for each of them."""
+        before = account.opening_costs.pop(order.order_id, ZERO)
+        after = (
+            opening_cost(order, order.remaining_lots, self._schedule(order.ticker)) if order.is_open else ZERO
+        )
+        if order.is_open:
+            account.opening_costs[order.order_id] = after
+        account.opening_sums[order.ticker] = account.opening_sums.get(order.ticker, ZERO) + after - before
 
     def _apply_fill(self, fill: FillRecord) -> None:
         account = self.accounts[fill.account_id]
@@ -159,29 +174,42 @@ class Ledger:
         self.history.append(settlement)
 
     def _reserve(self, account: Account, ticker: str) -> None:
-        orders = account.open_orders.get(ticker)
-        if orders:
-            schedule = self.schedules.get(ticker, FeeSchedule())
-            account.reserved[ticker] = reservation(account.position_lots(ticker), orders.values(), schedule)
+        if account.open_orders.get(ticker):
+            account.reserved[ticker] = reservation(account, ticker, self._schedule(ticker))
         else:
             account.reserved.pop(ticker, None)
 
+    def _schedule(self, ticker: str) -> FeeSchedule:
+        return self.schedules.get(ticker, FeeSchedule())
 
-def reservation(position_lots: Lots, orders: Iterable[OrderRecord], schedule: FeeSchedule) -> Decimal:
-    """The most that these orders of one market may still cost.
 
-    Older orders close the position first; the rest of each side opens at its own price with a taker's fee,
-    plus one grid step per order for rounding. Closing needs nothing, because what it pays is always more than
-    its fee.
+def opening_cost(order: OrderRecord, lots: Lots, schedule: FeeSchedule) -> Decimal:
+    """The most that these lots of an order may cost when they open a position: its price, a taker's fee, and one grid
+    step for rounding."""
+    if lots == 0:
+        return ZERO
+    count = lots_decimal(lots)
+    fee = estimate(schedule, ticks_decimal(order.price_ticks), count)
+    return own_price(order.side, order.price_ticks) * count + fee + DIRECT_GRID
+
+
+def reservation(
+    account: Account, ticker: str, schedule: FeeSchedule, *, beside: OrderRecord | None = None
+) -> Decimal:
+    """The most that an account's resting orders of one market (and one more `beside` them) may still cost.
+
+    Older orders close the position first, and closing needs nothing, because what it pays is always more than its fee.
     """
-    capacity = {side: closing_lots(position_lots, side, abs(position_lots)) for side in BookSide}
-    total = ZERO
-    for order in orders:
-        closing = min(capacity[order.side], order.remaining_lots)
-        capacity[order.side] -= closing
-        opening = lots_decimal(order.remaining_lots - closing)
-        if opening:
-            price = ticks_decimal(order.price_ticks)
-            total += own_price(order.side, order.price_ticks) * opening
-            total += estimate(schedule, price, opening) + DIRECT_GRID
+    total = account.opening_sums.get(ticker, ZERO)
+    total += opening_cost(beside, beside.remaining_lots, schedule) if beside else ZERO
+    position = account.position_lots(ticker)
+    against, left = (BookSide.ASK, position) if position > 0 else (BookSide.BID, -position)
+    for order in chain(account.open_orders.get(ticker, {}).values(), [beside] if beside else []):
+        if left == 0:
+            break
+        closing = min(left, order.remaining_lots) if order.side is against else 0
+        if closing:
+            left -= closing
+            total -= opening_cost(order, order.remaining_lots, schedule)
+            total += opening_cost(order, order.remaining_lots - closing, schedule)
     return total
