@@ -1,0 +1,209 @@
+"""The live channel: who may follow what, hints with numbers, prices at most four a second, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+
+from kalshi_site.identity import issue_token
+from kalshi_site.live import changed, group_of
+from kalshi_site.models import User
+from tests import factories
+from trading.consumers import Bucket
+
+Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
+
+ORIGIN = (b"origin", b"http://localhost")
+
+
+def cookie_of(role: str) -> bytes:
+    client = Client()
+    client.force_login(factories.member(f"{role}1", role))
+    return f"sessionid={client.cookies['sessionid'].value}".encode()
+
+
+async def channel(
+    cookie: bytes | None = None, *, protocol: str = "kops.json.1", origin: tuple[bytes, bytes] = ORIGIN
+) -> WebsocketCommunicator:
+    from kalshi_site.asgi import application
+
+    headers = [origin, (b"host", b"localhost")]
+    if cookie is not None:
+        headers.append((b"cookie", cookie))
+    return WebsocketCommunicator(application, "/ws/v1/live", headers=headers, subprotocols=[protocol])
+
+
+async def signed_in(role: str = "viewer", **options: Any) -> WebsocketCommunicator:
+    found = await channel(await sync_to_async(cookie_of)(role), **options)
+    connected, protocol = await found.connect()
+    assert connected
+    assert protocol == options.get("protocol", "kops.json.1")
+    return found
+
+
+async def follow(socket: WebsocketCommunicator, *topics: str) -> None:
+    """Subscribe, and wait until it is done: the answer to a ping comes after."""
+    await socket.send_json_to({"op": "sub", "topics": list(topics)})
+    await socket.send_json_to({"op": "ping", "c": 1})
+    while (await socket.receive_json_from())["k"] != "pong":
+        pass
+
+
+async def ended(socket: WebsocketCommunicator) -> int:
+    """The code with which the server closed."""
+    while True:
+        message = await socket.receive_output(timeout=5)
+        if message["type"] == "websocket.close":
+            return int(message["code"])
+
+
+async def test_a_change_arrives_with_its_number() -> None:
+    socket = await signed_in()
+    await follow(socket, "proposals")
+    number = await database_sync_to_async(changed)("proposals", key="prop_1", version=3, kind="approved")
+    frame = await socket.receive_json_from(timeout=3)
+    assert (frame["t"], frame["k"], frame["s"], frame["v"]) == ("proposals", "delta", number, 3)
+    assert frame["d"] == {"id": "prop_1", "kind": "approved"}
+    await socket.disconnect()
+
+
+async def test_messagepack_carries_the_same() -> None:
+    socket = await signed_in(protocol="kops.msgpack.1")
+    await socket.send_json_to({"op": "ping", "c": 7.5})
+    frame = msgpack.unpackb(await socket.receive_from())
+    assert (frame["k"], frame["d"]) == ("pong", {"c": 7.5})
+    await socket.disconnect()
+
+
+async def test_resuming_tells_only_of_topics_that_moved() -> None:
+    number = await database_sync_to_async(changed)("orders", key="ord_1", version=1)
+    socket = await signed_in()
+    await follow(socket, "orders", "proposals")
+    await socket.send_json_to({"op": "resume", "topics": {"orders": number, "proposals": 0}})
+    await socket.send_json_to({"op": "resume", "topics": {"orders": number - 1}})
+    frame = await socket.receive_json_from(timeout=3)
+    assert (frame["t"], frame["k"], frame["s"]) == ("orders", "snap", number)
+    await socket.disconnect()
+
+
+async def test_prices_come_as_the_latest_of_each_market() -> None:
+    socket = await signed_in()
+    await follow(socket, "quotes")
+    layer = get_channel_layer()
+    for cents in range(40, 60):
+        quote = {"ticker": "SIMX", "yes_bid": f"0.{cents}00", "yes_ask": None, "ts": 5}
+        message = {"type": "live.event", "topic": "quotes", "data": {"quotes": [quote]}, "ts": 5}
+        await layer.group_send(group_of("quotes"), message)
+    frames = [await socket.receive_json_from(timeout=3)]
+    while not await socket.receive_nothing(timeout=0.6):
+        frames.append(await socket.receive_json_from())
+    assert len(frames) < 10
+    assert frames[-1]["t"] == "market:SIMX"
+    assert frames[-1]["d"]["yes_bid"] == "0.5900"
+    await socket.disconnect()
+
+
+async def test_a_stranger_may_follow_nothing() -> None:
+    client = Client()
+    await sync_to_async(client.force_login)(await sync_to_async(factories.stranger)())
+    socket = await channel(f"sessionid={client.cookies['sessionid'].value}".encode())
+    await socket.connect()
+    await socket.send_json_to({"op": "sub", "topics": ["proposals", "nonsense"]})
+    codes = [(await socket.receive_json_from())["d"]["code"] for _ in range(2)]
+    assert codes == ["E104", "E021"]
+    await socket.disconnect()
+
+
+async def test_nobody_without_a_session_or_a_token_gets_in() -> None:
+    socket = await channel()
+    await socket.connect()
+    await socket.send_json_to({"op": "sub", "topics": ["proposals"]})
+    assert await ended(socket) == 4401
+
+
+async def test_a_script_comes_in_with_its_token() -> None:
+    def token() -> str:
+        user = factories.member("viewer1", "viewer")
+        return issue_token(
+            user=user, name="t", scopes=["read"], expires_at=timezone.now() + timedelta(days=1)
+        )
+
+    socket = await channel()
+    await socket.connect()
+    await socket.send_json_to({"op": "auth", "token": await database_sync_to_async(token)()})
+    await follow(socket, "orders")
+    await socket.disconnect()
+    wrong = await channel()
+    await wrong.connect()
+    await wrong.send_json_to({"op": "auth", "token": "kops_paper_guess"})
+    assert await ended(wrong) == 4401
+
+
+async def test_another_origin_is_refused() -> None:
+    socket = await channel(
+        await sync_to_async(cookie_of)("viewer"), origin=(b"origin", b"https://evil.example")
+    )
+    connected, _ = await socket.connect()
+    assert not connected
+
+
+async def test_a_switched_off_account_hears_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading.consumers.RIGHTS_LAST", 0.0)
+    socket = await signed_in()
+    await follow(socket, "orders")
+    await database_sync_to_async(User.objects.update)(is_active=False)
+    await database_sync_to_async(changed)("orders", key="ord_1", version=1)
+    assert await socket.receive_nothing(timeout=0.5)
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize("frame", ["no json", json.dumps([1]), json.dumps({"op": "explode"}), json.dumps({})])
+async def test_what_cannot_be_read_ends_the_channel(frame: str) -> None:
+    socket = await signed_in()
+    await socket.send_to(text_data=frame)
+    assert await ended(socket) == 4400
+
+
+async def test_too_many_messages_end_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading.consumers.INBOUND_RATE", 5)
+    socket = await signed_in()
+    for _ in range(7):
+        await socket.send_json_to({"op": "pong"})
+    assert await ended(socket) == 4029
+
+
+async def test_a_reader_who_is_too_slow_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading.consumers.QUEUE_LIMIT", 3)
+    started = asyncio.Event()
+
+    async def never(*_: Any) -> None:
+        await started.wait()
+
+    monkeypatch.setattr("trading.consumers.LiveConsumer._write", never)
+    socket = await signed_in()
+    for mark in range(6):
+        await socket.send_json_to({"op": "ping", "c": mark})
+    assert await ended(socket) == 4008
+
+
+def test_the_bucket_refills_with_time() -> None:
+    now = [0.0]
+    bucket = Bucket(2, clock=lambda: now[0])
+    assert [bucket.take() for _ in range(3)] == [True, True, False]
+    now[0] = 0.5
+    assert [bucket.take(), bucket.take()] == [True, False]
