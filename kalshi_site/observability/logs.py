@@ -57,7 +57,8 @@ def _standard(level: str, style: Literal["json", "console"], shared: list[Proces
     if style == "json":
         last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        last += [structlog.dev.ConsoleRenderer(colors=False)]
+        # Plain tracebacks: a frame's local variables would write tokens and answers into the log.
+        last += [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -37,6 +37,7 @@ from trading.models.quote import facts_from
 log = logging.getLogger(__name__)
 
 LOOP = "decision"
+STRATEGY = "fair-value"
 TTL = timedelta(seconds=15)
 
 
@@ -293,7 +294,7 @@ def _propose(venue: str, analyst: Analyst, idea: Idea, appetite: Appetite, cycle
         terms=idea.terms,
         origin=Origin.AGENT,
         proposer=analyst.name,
-        strategy=analyst.name,
+        strategy=STRATEGY,
         time_to_decide=appetite.time_to_decide,
         reduce_only=idea.reduce_only,
         rules_text=idea.brief.rules_text,
