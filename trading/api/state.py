@@ -107,4 +107,5 @@ def _deed(request: Request) -> dict[str, str]:
 
 
 def _seen(request: Request) -> int | None:
-    return version_seen(request.headers) if "If-Match" in request.headers else None
+    stated = request.headers.get("If-Match", "").strip()
+    return version_seen(request.headers) if stated else None
