@@ -92,3 +92,13 @@ def _ready(process: subprocess.Popen[bytes], home: Path) -> dict[str, Any]:
             return ready
         time.sleep(0.05)
     raise AssertionError("the paper exchange was not ready in time")
+
+
+def database_url() -> str:
+    """The test database of this process, for a process that we start."""
+    from django.db import connection
+
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    return f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"

@@ -21,13 +21,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from django.utils import timezone
 
 from approvals import decisions
 from portfolio.models import Reservation
 from tests import factories
-from tests.exchanges import ROOT, PaperExchange, paper_exchange
+from tests.exchanges import ROOT, PaperExchange, database_url, paper_exchange
 from trading.domain.orders import ON_EXCHANGE, OrderState
 from trading.exchange.account import open_account
 from trading.exchange.auth import open_signer
@@ -93,16 +92,11 @@ def markets(exchange: PaperExchange, count: int) -> list[Market]:
 
 
 def child(exchange: PaperExchange, point: str) -> subprocess.Popen[bytes]:
-    database = connection.settings_dict
-    if connection.vendor == "sqlite":
-        url = f"sqlite:///{database['NAME']}"
-    else:
-        url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
     environment = {
         **os.environ,
         **exchange.environment(),
         "DJANGO_SETTINGS_MODULE": "kalshi_site.settings",
-        "DATABASE_URL": url,
+        "DATABASE_URL": database_url(),
         "VAR_DIR": str(settings.VAR_DIR),
     }
     command = [sys.executable, "-m", "tests.crashing_execution", point]

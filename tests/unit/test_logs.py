@@ -18,7 +18,8 @@ def test_neither_a_traceback_nor_a_named_value_shows_a_secret(style: str) -> Non
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter.pop("()")(**formatter))
-    log = logging.Logger("canary")
+    log = logging.getLogger("canary")
+    log.propagate = False
     log.addHandler(handler)
     try:
         api_token = CANARY
