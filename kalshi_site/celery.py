@@ -22,6 +22,7 @@ app.autodiscover_tasks()
 SCHEDULE: dict[str, dict[str, Any]] = {
     "expire due proposals": {"task": "approvals.tasks.expire_due", "schedule": 1.0, "queue": "update"},
     "reconcile with the exchange": {"task": "trading.tasks.update_cycle", "schedule": 5.0, "queue": "update"},
+    "forget what is old": {"task": "trading.tasks.housekeeping", "schedule": 300.0, "queue": "update"},
     "look for trades": {"task": "trading.tasks.decision_cycle", "schedule": 15.0, "queue": "agent"},
 }
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from celery import shared_task
 from django.conf import settings
+from django.utils import timezone
 
 from trading.agent.schemas import Analyst
 from trading.engine.decision_cycle import Appetite, PublicTrades, decision_cycle
+from trading.engine.housekeeping import forget
 from trading.engine.update_cycle import update_cycle
 from trading.execution.reconcile import Reconciler
 
@@ -47,3 +49,8 @@ def compare_with_exchange() -> None:
     if reconciler is None:
         raise RuntimeError("this worker was given no read key; the queue `update` needs one")
     update_cycle(reconciler=reconciler)
+
+
+@shared_task(name="trading.tasks.housekeeping")
+def housekeeping() -> None:
+    forget(timezone.now())

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from approvals.models import Proposal
 from kalshi_site import locks
+from kalshi_site.models import AuditEntry
 from portfolio import ledger, risk
 from portfolio.models import EquityPoint, Position
 from tests import factories
@@ -21,6 +22,7 @@ from trading.agent.forecaster import OfflineAnalyst
 from trading.agent.schemas import Forecast, MarketBrief, Refusal
 from trading.domain.orders import Side
 from trading.engine.decision_cycle import Appetite, decision_cycle
+from trading.engine.housekeeping import forget
 from trading.engine.update_cycle import standing_drift, update_cycle
 from trading.exchange.reports import PublicTrade, SettlementReport
 from trading.execution.reconcile import Reconciler
@@ -254,3 +256,13 @@ def test_the_fence_survives_an_emptied_redis(redis_server: str) -> None:
             fences.append(held.fence)
         redis.Redis.from_url(settings.REDIS_URL).flushall()
     assert fences == sorted(set(fences))
+
+
+def test_old_announcements_and_rounds_are_forgotten_and_trading_facts_are_not(market: Market) -> None:
+    look(Tape(market.ticker, "0.58"))
+    before = (Proposal.objects.count(), AuditEntry.objects.count())
+    assert forget(timezone.now()) == {"keys": 0, "changes": 0, "cycles": 0, "sessions": 0}
+    gone = forget(timezone.now() + timedelta(days=30))
+    assert gone["changes"] > 0
+    assert gone["cycles"] == 1
+    assert (Proposal.objects.count(), AuditEntry.objects.count()) == before
