@@ -128,3 +128,9 @@ def test_integers_and_decimals_convert_without_loss(tick: int, count: int) -> No
 def test_a_price_that_is_no_whole_tick_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"price|finer|NaN"):
         ticks(text)
+
+
+@pytest.mark.parametrize("text", ["1.001", "many", "Infinity"])
+def test_a_count_that_is_no_whole_lot_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"count|finer"):
+        lots(text)

@@ -48,7 +48,7 @@ class Tally:
     gaps: int = 0
 
 
-class NoRecordingError(LookupError):
+class NoRecordingError(ValueError):
     """The folder holds no recording of that market."""
 
     code = "E302"
