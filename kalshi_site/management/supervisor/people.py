@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypedDict
 
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from kalshi_site.identity import LONGEST_LIFE, ROLES, ensure_roles, issue_token
@@ -37,8 +38,8 @@ class Login(TypedDict):
 
 def first_users(path: Path, base_url: str) -> list[Login]:
     """Make roles and one user for each, or take up those of an earlier run; write their logins with `base_url`."""
-    ensure_roles()
-    logins = _known(path) or [_make(role) for role in ROLES]
+    groups = ensure_roles()
+    logins = _known(path) or [_make(role, groups[role]) for role in ROLES]
     write_private(path, json.dumps({"base_url": base_url, "users": logins}, indent=2) + "\n")
     return logins
 
@@ -61,14 +62,14 @@ def _known(path: Path) -> list[Login]:
     return logins if {login["username"] for login in logins} == live == set(ROLES) else []
 
 
-def _make(role: str) -> Login:
+def _make(role: str, group: Group) -> Login:
     user, _ = User.objects.get_or_create(username=role, defaults={"is_demo": True})
     password = new_password()
     user.set_password(password)
     user.is_demo, user.is_active = True, True
     user.is_staff = role in {"approver", "risk", "auditor", "admin"}
     user.save()
-    user.groups.set([ensure_roles()[role]])
+    user.groups.set([group])
     ApiToken.objects.filter(owner=user, name=TOKEN_NAME).delete()
     life = LONGEST_LIFE - timedelta(minutes=1)
     token = issue_token(
