@@ -43,8 +43,16 @@ class ProposalAdmin(ReadOnly):
     """Ideas and what became of them."""
 
     list_display = (
-        *("created_at", "public_id", "state", "risk_level", "action", "quantity", "side", "ticker"),
-        *("limit_price", "proposer", "deadline_at", "decided_by"),
+        *(
+            "created_at",
+            "public_id",
+            "state",
+            "risk_level",
+            "__str__",
+            "limit_price",
+            "proposer",
+            "decided_by",
+        ),
     )
     list_filter = ("state", "risk_level", "origin", "venue")
     search_fields = ("public_id", "ticker", "title", "proposer")

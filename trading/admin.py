@@ -19,8 +19,7 @@ class OrderAdmin(ReadOnly):
     """Orders; canceled on the page, by REST or by command, never here."""
 
     list_display = (
-        *("created_at", "public_id", "state", "action", "quantity", "side", "ticker"),
-        *("limit_price", "filled_quantity", "average_price", "fees"),
+        *("created_at", "public_id", "__str__", "limit_price", "filled_quantity", "average_price", "fees"),
     )
     list_filter = ("state", "side", "origin", "venue")
     search_fields = ("public_id", "client_order_id", "venue_order_id", "ticker")

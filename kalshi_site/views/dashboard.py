@@ -52,11 +52,15 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 def _happened() -> list[dict[str, Any]]:
     """The last deeds, each with the proposal or order that it was done to."""
     entries = list(AuditEntry.objects.order_by("-id")[:EVENTS_SHOWN])
-    ids = {kind: [e.object_id for e in entries if e.object_type == kind] for kind in ("proposal", "order")}
-    proposals = {row.public_id: row for row in Proposal.objects.filter(public_id__in=ids["proposal"])}
-    orders = {row.public_id: row for row in Order.objects.filter(public_id__in=ids["order"])}
+    order_ids = {
+        e.pk: e.object_id if e.object_type == "order" else e.detail.get("order", "") for e in entries
+    }
+    proposals = {
+        row.public_id: row for row in Proposal.objects.filter(public_id__in=[e.object_id for e in entries])
+    }
+    orders = {row.public_id: row for row in Order.objects.filter(public_id__in=order_ids.values())}
     return [
-        {"entry": e, "proposal": proposals.get(e.object_id), "order": orders.get(e.object_id)}
+        {"entry": e, "proposal": proposals.get(e.object_id), "order": orders.get(order_ids[e.pk])}
         for e in entries
     ]
 

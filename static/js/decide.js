@@ -70,7 +70,21 @@ function openByAddress() {
   else button.focus();
 }
 
+/** After an answer the outcome stands at the top: lead eyes and focus there. */
+function showOutcome() {
+  document.addEventListener("htmx:after:swap", (event) => {
+    const source = event instanceof CustomEvent ? event.detail.ctx?.request?.method : "";
+    if (String(source).toUpperCase() !== "POST") return;
+    const title = document.querySelector("#proposal h1");
+    if (!(title instanceof HTMLElement) || document.querySelector("dialog[open]")) return;
+    title.tabIndex = -1;
+    title.focus({ preventScroll: true });
+    scrollTo({ top: 0 });
+  });
+}
+
 export function startDecisions() {
+  showOutcome();
   document.addEventListener("click", onPress, { capture: true });
   document.addEventListener("keydown", onReasonKey);
   openByAddress();

@@ -102,6 +102,7 @@ def deed(verb: str) -> str:
         "trading.halt": "Stopped trading",
         "trading.pause": "Paused trading",
         "trading.resume": "Resumed trading",
+        "order.fill": "Filled",
         "order.cancel_requested": "Asked to cancel",
         "entry.spent": "Entered by link",
     }

@@ -20,6 +20,15 @@ def _width(low: Decimal | None, high: Decimal | None) -> str | None:
     return None if low is None or high is None else f"{abs(high - low) * 100:.2f}%"
 
 
+def _edge_of_scale(estimate: Decimal | None, limit: Decimal) -> str | None:
+    """Where the analyst's label goes when it would run out of the picture: to the end of the scale, above the marks."""
+    if estimate is None:
+        return None
+    if estimate > limit:
+        return "100%" if estimate > Decimal("0.82") else None
+    return "0%" if estimate < Decimal("0.18") else None
+
+
 @register.inclusion_tag("trading/_price_rule.html")
 def price_rule(
     limit: Decimal,
@@ -38,9 +47,9 @@ def price_rule(
         "est_x": _x(estimate), "low_x": _x(low), "high_x": _x(high),
         "edge_x": _x(edge), "edge_w": _width(limit, estimate),
         "gap": None if estimate is None else abs(estimate - limit),
+        "est_edge": _edge_of_scale(estimate, limit),
         "label_end": limit > Decimal("0.15"),
         "est_label_x": _x(high if high is not None else estimate),
-        "est_label_end": estimate is not None and estimate > Decimal("0.8"),
         "est_label_start_x": _x(low if low is not None else estimate),
         "ticks": [(f"{n * 10}%", 26 if n % 5 == 0 else 30, 40 if n % 5 == 0 else 36) for n in range(11)],
     }  # fmt: skip
