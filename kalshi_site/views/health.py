@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from http import HTTPStatus
 from ipaddress import ip_address
 
@@ -13,12 +14,20 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
 
+from kalshi_site.models import Lease
 from portfolio.models import TradingState
+from trading.execution.process import LEASE as EXECUTION_LEASE
+from trading.models import Quote
+
+# The feed proves a quiet book current every few seconds; older than this, it is not following the exchange.
+OLDEST_QUOTE = timedelta(seconds=30)
 
 Check = Callable[[], str]
 """Returns "" when all is well, else one sentence saying what is not."""
@@ -44,7 +53,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_not_required
 def tradez(request: HttpRequest) -> HttpResponse:
-    """200 when an approved order would go out now: ready, trading ACTIVE, every process of the desk up; else 503."""
+    """200 when an approved order would go out now, else 503.
+
+    Ready, trading ACTIVE, an execution process that holds its lease, fresh quotes, every process of the desk up.
+    """
     return _answer({**READY, **TRADING})
 
 
@@ -72,12 +84,8 @@ def _answer(checks: dict[str, Check]) -> JsonResponse:
 
 
 def _database() -> str:
-    try:
-        pending = MigrationExecutor(connection).migration_plan(
-            MigrationExecutor(connection).loader.graph.leaf_nodes()
-        )
-    except DatabaseError as error:
-        return f"E801 the database does not answer ({type(error).__name__})"
+    executor = MigrationExecutor(connection)
+    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return f"E803 {len(pending)} migrations are pending" if pending else ""
 
 
@@ -91,12 +99,34 @@ def _redis(url: str) -> str:
 
 
 def _trading_state() -> str:
-    try:
-        state = TradingState.objects.filter(venue=settings.KALSHI_PROFILE).first()
-    except DatabaseError as error:
-        return f"E801 the database does not answer ({type(error).__name__})"
+    state = TradingState.objects.filter(venue=settings.KALSHI_PROFILE).first()
     mode = state.mode if state else TradingState.Mode.ACTIVE
     return "" if mode == TradingState.Mode.ACTIVE else f"trading is {mode}"
+
+
+def _execution() -> str:
+    lease = Lease.objects.filter(name=EXECUTION_LEASE).first()
+    if lease is None or lease.expires_at < timezone.now():
+        return "no execution process holds the lease"
+    return ""
+
+
+def _quotes() -> str:
+    newest = Quote.objects.filter(trusted=True).aggregate(newest=Max("verified_at"))["newest"]
+    if newest is None:
+        return "E312 no quote yet"
+    age = timezone.now() - newest
+    return "" if age <= OLDEST_QUOTE else f"E312 the newest quote is {age.total_seconds():.0f} s old"
+
+
+def _guarded(check: Check) -> Check:
+    def answer() -> str:
+        try:
+            return check()
+        except DatabaseError as error:
+            return f"E801 the database does not answer ({type(error).__name__})"
+
+    return answer
 
 
 def _processes() -> str:
@@ -127,8 +157,13 @@ def _is_loopback(request: HttpRequest) -> bool:
 
 
 READY: dict[str, Check] = {
-    "database": _database,
+    "database": _guarded(_database),
     "redis": lambda: _redis(settings.REDIS_URL),
     "cache": lambda: _redis(settings.REDIS_CACHE_URL),
 }
-TRADING: dict[str, Check] = {"trading": _trading_state, "processes": _processes}
+TRADING: dict[str, Check] = {
+    "trading": _guarded(_trading_state),
+    "execution": _guarded(_execution),
+    "quotes": _guarded(_quotes),
+    "processes": _processes,
+}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from kalshi_site.models import Lease
 from portfolio.models import TradingState
+from tests.factories import QuoteFactory
+from trading.models import Quote
 
 pytestmark = pytest.mark.django_db
 
@@ -54,9 +59,17 @@ def test_not_ready_while_a_migration_is_pending(
     assert (status, found["database"]) == (503, "E803 1 migrations are pending")
 
 
+@pytest.fixture
+def working(desk_state: Path) -> None:
+    """An execution process with its lease, and a quote of this moment."""
+    now = timezone.now()
+    Lease.objects.create(name="execution", holder="h", fence=1, expires_at=now + timedelta(seconds=10))
+    QuoteFactory(verified_at=now, as_of=now, trusted=True)
+
+
 @pytest.mark.parametrize(("mode", "status"), [("ACTIVE", 200), ("REDUCING", 503), ("HALTED", 503)])
 def test_fit_to_trade_only_while_trading_is_active(
-    client: Client, redis_server: str, desk_state: Path, mode: str, status: int
+    client: Client, redis_server: str, working: None, mode: str, status: int
 ) -> None:
     TradingState.objects.update_or_create(venue="paper", defaults={"mode": mode})
     assert client.get("/tradez").status_code == status
@@ -70,6 +83,17 @@ def test_not_fit_to_trade_while_a_process_is_down(
     desk_state.write_text(json.dumps({"processes": processes}), encoding="utf-8")
     status, found = checks(client, "/tradez")
     assert (status, found["processes"]) == (503, "not ready: execution")
+
+
+def test_not_fit_to_trade_without_an_execution_process_or_fresh_quotes(
+    client: Client, redis_server: str, working: None
+) -> None:
+    past = timezone.now() - timedelta(minutes=2)
+    Lease.objects.update(expires_at=past)
+    Quote.objects.update(verified_at=past)
+    status, found = checks(client, "/tradez")
+    assert (status, found["execution"]) == (503, "no execution process holds the lease")
+    assert found["quotes"].startswith("E312 the newest quote is 12")
 
 
 @pytest.mark.parametrize(
