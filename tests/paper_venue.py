@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import contextlib
+import functools
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -18,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
 from trading.domain.orders import BookSide
+from trading.paper.accounts import load_or_make
 from trading.paper.exchange import Exchange
 from trading.paper.server import PaperServer
 from trading.paper.wire import rfc3339
@@ -188,10 +193,20 @@ class Running:
         self.exchange.house_submit("maker", A, ASK, ask, lots)
 
 
+@functools.cache
+def _fresh_home() -> Path:
+    """Accounts and keys as a first start makes them; made once, for an RSA key takes its time."""
+    home = Path(tempfile.mkdtemp(prefix="kops-paper-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    load_or_make(home)
+    return home
+
+
 @contextlib.asynccontextmanager
 async def running(home: Path, **options: Any) -> AsyncIterator[Running]:
     """Start a paper exchange on a free port and stop it after the block."""
-    home.mkdir(exist_ok=True)
+    if not home.exists() or not any(home.iterdir()):
+        shutil.copytree(_fresh_home(), home, dirs_exist_ok=True)
     server = PaperServer(
         home, options.pop("world", None) or QuietWorld(), tier=options.pop("tier", "prestige"), **options
     )

@@ -13,6 +13,8 @@ import aiohttp
 import pytest
 
 from tests.paper_venue import ASK, BID, ORDERS, PREFIX, A, B, QuietWorld, Running, running
+from trading.paper.server import WorldEnded
+from trading.paper.world import Venue
 
 
 @pytest.fixture
@@ -328,6 +330,30 @@ async def test_rate_limits_bind_by_tier_and_refill(tmp_path: Path) -> None:
         )
         await asyncio.sleep(0.3)
         assert (await paper.trader.order("bid", "0.10", "1"))[0] == 201
+
+
+async def test_trades_are_told_newest_first_and_page_by_page(paper: Running) -> None:
+    paper.quote()
+    for number in range(5):
+        paper.exchange.house_submit("taker", A, BID, 4200, 100 + number)
+    first = await paper.reader.get("/markets/trades", limit=2)
+    second = await paper.reader.get("/markets/trades", limit=2, cursor=first["cursor"])
+    last = await paper.reader.get("/markets/trades", limit=2, cursor=second["cursor"])
+    counts = [trade["count_fp"] for page in (first, second, last) for trade in page["trades"]]
+    assert counts == ["1.04", "1.03", "1.02", "1.01", "1.00"]
+    assert last["cursor"] == ""
+    assert (await paper.reader.get(f"/markets/{A}"))["market"]["volume_24h_fp"] == "5.10"
+
+
+class BrokenWorld(QuietWorld):
+    async def run(self, exchange: Venue) -> None:
+        raise RuntimeError("the sky fell")
+
+
+async def test_a_world_that_breaks_stops_the_exchange(tmp_path: Path) -> None:
+    async with running(tmp_path, world=BrokenWorld()) as paper:
+        with pytest.raises(WorldEnded, match="the sky fell"):
+            await paper.server.run(asyncio.Event())
 
 
 # Faults

@@ -196,12 +196,15 @@ def test_a_plain_maker_pays_no_fee_and_a_charged_maker_a_quarter(tmp_path: Path)
         assert filled.maker_fees == Decimal(fee)
 
 
-def test_one_orders_rounding_is_gathered_over_its_fills(floor: Floor) -> None:
-    """Three fills of one order cost together less than a grid step more than one fill would."""
-    for _ in range(3):
+def test_one_orders_rounding_is_gathered_over_its_fills_and_paid_back(floor: Floor) -> None:
+    """Each fill of one contract at 0.52 is rounded up by 0.000028; the fourth makes a grid step, which comes back."""
+    for _ in range(4):
         floor.send("bob", ASK, "0.52", "1")
-    taken = floor.send("alice", BID, "0.52", "3")
-    assert Decimal("0.052416") <= taken.taker_fees < Decimal("0.052416") + Decimal("0.0001")
+    taken = floor.send("alice", BID, "0.52", "4")
+    fees = [fill.fee for fill in floor.exchange.ledger.accounts["alice"].fills]
+    assert fees == [Decimal("0.0175")] * 3 + [Decimal("0.0174")]
+    assert taken.taker_fees == Decimal("0.0699")
+    assert floor.balance("alice") == Decimal(1000) - Decimal("2.08") - Decimal("0.0699")
 
 
 def test_a_pair_of_yes_and_no_nets_at_once_and_returns_its_dollar(floor: Floor) -> None:
@@ -338,6 +341,19 @@ def test_closing_a_position_needs_no_money(floor: Floor) -> None:
     assert floor.balance("alice") < Decimal(60)
     assert floor.send("alice", ASK, "0.99", "1000").status == "resting"
     assert refusal(lambda: floor.send("alice", ASK, "0.50", "1000"))[:2] == (400, "insufficient_balance")
+
+
+def test_an_order_that_can_no_longer_be_funded_is_canceled(tmp_path: Path) -> None:
+    """Five hundred fills of a hundredth each round their fees up by more than was set aside: the resting order pays."""
+    floor = Floor(tmp_path / "journal.jsonl", deposit="2.1456").list_market()
+    for _ in range(500):
+        floor.exchange.house_submit("maker", TICKER, ASK, 4100, 1)
+    resting = floor.send("alice", BID, "0.01", "1")
+    taken = floor.send("alice", BID, "0.41", "5")
+    assert taken.filled_lots == 500
+    account = floor.exchange.ledger.accounts["alice"]
+    assert account.orders[resting.order_id].reason == "MarginCancel"
+    assert account.available >= 0
 
 
 def test_reduce_only_trades_no_more_than_the_position(floor: Floor) -> None:

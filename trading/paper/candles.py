@@ -12,6 +12,7 @@ from trading.domain.matching import TICKS_PER_DOLLAR, Lots, Ticks
 from trading.paper.wire import count_fp, dollars
 
 MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
 KEPT_MINUTES = 3 * 24 * 60
 PERIODS = (1, 60, 1440)
 
@@ -117,6 +118,16 @@ class Candles:
 
     minutes: deque[Candle] = field(default_factory=lambda: deque(maxlen=KEPT_MINUTES))
     last_price: Ticks | None = None
+    day: deque[tuple[int, Lots]] = field(
+        default_factory=deque
+    )  # traded lots by end of minute, up to a day back
+    day_lots: Lots = 0
+
+    def day_volume(self, now_ms: int) -> Lots:
+        """Lots traded within the last 24 hours, to the minute."""
+        while self.day and self.day[0][0] <= now_ms - DAY_MS:
+            self.day_lots -= self.day.popleft()[1]
+        return self.day_lots
 
     def add_quote(self, at_ms: int, bid: Ticks | None, ask: Ticks | None, open_interest: Lots) -> None:
         bid_ticks, ask_ticks = bid or 0, TICKS_PER_DOLLAR if ask is None else ask
@@ -130,6 +141,9 @@ class Candles:
         candle = self._minute(at_ms, bid, ask, open_interest)
         candle.add_trade(ticks, lots)
         candle.open_interest = open_interest
+        earlier = self.day.pop()[1] if self.day and self.day[-1][0] == candle.end_ms else 0
+        self.day.append((candle.end_ms, earlier + lots))
+        self.day_lots += lots
         self.last_price = ticks
 
     def between(self, start_ts: int, end_ts: int, period_minutes: int) -> list[Candle]:

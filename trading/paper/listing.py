@@ -18,8 +18,7 @@ from trading.paper.definitions import Payload, fee_schedule, market_id, time_of
 from trading.paper.recorded import RECORDED, Recorded
 from trading.paper.wire import count_fp, direction, dollars, outcome_side, rfc3339_ms, ticks_decimal
 
-KEPT_TRADES = 20_000
-DAY_MS = 86_400_000
+KEPT_TRADES = 5_000
 TRADING = frozenset({MarketStatus.ACTIVE})
 CANCELS_ALLOWED = frozenset({MarketStatus.ACTIVE, MarketStatus.INACTIVE})
 OVER = frozenset({MarketStatus.CLOSED, MarketStatus.DETERMINED, MarketStatus.FINALIZED})
@@ -149,7 +148,8 @@ class Listing:
             self.open_interest += max(0, before + change) - max(0, before)
 
     def volume_24h(self, now_ms: int) -> Lots:
-        return sum(trade.lots for trade in self.trades if trade.at_ms > now_ms - DAY_MS)
+        """Lots traded within the last day, to the minute: the candles' own sums."""
+        return self.candles.day_volume(now_ms)
 
     def payload(self, now_ms: int) -> Payload:
         """The wire's Market with every required field (API.md 9)."""

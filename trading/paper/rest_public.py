@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from aiohttp import web
 
@@ -11,7 +13,7 @@ from trading.paper.candles import PERIODS
 from trading.paper.catalog import FILTER_WORDS
 from trading.paper.definitions import EXCHANGE_INDEX, Payload, time_of
 from trading.paper.exchange import Exchange
-from trading.paper.listing import Listing, TradePrint
+from trading.paper.listing import Listing
 from trading.paper.paging import MOST_TICKERS, flag, listed, page, required_whole, whole, within, word
 from trading.paper.refusals import bare, nested, not_found
 from trading.paper.service import SERVICE, answer, public
@@ -19,6 +21,7 @@ from trading.paper.wire import rfc3339
 
 MOST_EVENTS = 200
 MOST_CANDLES = 5_000
+USUAL_TRADES = 100
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 EVENT_WORDS = ("unopened", "open", "closed", "settled")
 _ALL_DAY = [{"open_time": "00:00", "close_time": "23:59"}]
@@ -161,12 +164,15 @@ async def trades(request: web.Request) -> web.Response:
     """Public trades, newest first."""
     exchange, query = request.app[SERVICE].exchange, request.query
     ticker, fits = query.get("ticker"), within(query, "min_ts", "max_ts")
-    found: list[TradePrint] = []
-    if not (query.get("is_block_trade") and flag(query, "is_block_trade")):  # there are no block trades here
-        for listing in exchange.catalog.listings.values():
-            if not ticker or listing.ticker == ticker:
-                found += [trade for trade in listing.trades if fits(trade.at_ms // 1000)]
-    found.sort(key=lambda trade: trade.at_ms, reverse=True)
+    wanted = [item for item in exchange.catalog.listings.values() if not ticker or item.ticker == ticker]
+    if query.get("is_block_trade") and flag(query, "is_block_trade"):
+        wanted = []  # there are no block trades here
+    newest_first = heapq.merge(*(reversed(item.trades) for item in wanted), key=lambda trade: -trade.at_ms)
+    asked = (trade for trade in newest_first if fits(trade.at_ms // 1000))
+    # The first page, which is what is polled, needs no look at the rest.
+    found = list(
+        asked if query.get("cursor") else islice(asked, max(whole(query, "limit") or USUAL_TRADES, 0) + 1)
+    )
     shown, cursor = page(found, query, lambda trade: trade.trade_id)
     return answer({"trades": [trade.payload() for trade in shown], "cursor": cursor})
 
