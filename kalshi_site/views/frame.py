@@ -11,6 +11,7 @@ from functools import cache
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db.models import Max
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -21,6 +22,7 @@ from kalshi_site.models import TopicHead, User
 from kalshi_site.observability import request_id
 from portfolio.models import EquityPoint, TradingState
 from portfolio.risk import trading_state
+from trading.models import Quote
 
 MODE_TEXTS = {
     "paper": "Simulated exchange. No real money moves.",
@@ -135,6 +137,7 @@ def frame_of(request: HttpRequest) -> Frame:
     heads = dict.fromkeys(TOPICS, 0) | dict(
         TopicHead.objects.filter(topic__in=TOPICS).values_list("topic", "version")
     )
+    proven = Quote.objects.aggregate(at=Max("verified_at"))["at"]
     point = EquityPoint.objects.filter(venue=venue).order_by("-at").first()
     return Frame(
         **{name: getattr(bare, name) for name in _BARE},
@@ -142,6 +145,8 @@ def frame_of(request: HttpRequest) -> Frame:
         equity=None if point is None else point.equity,
         waiting=Proposal.objects.filter(venue=venue).decidable().count(),
         topics=json.dumps(heads),
+        quotes_ms=None if proven is None else int(proven.timestamp() * 1000),
+        quotes_age="–" if proven is None else f"{max(0.0, (bare.now - proven).total_seconds()):.1f} s",
         places=_places(request, user),
         roles=", ".join(user.groups.values_list("name", flat=True)),
         may_halt=user.has_perm("portfolio.stop_trading"),

@@ -3,7 +3,7 @@
  * HIGH opens its dialog. Without this script the server asks the same question on a page of its own.
  */
 
-import { announce } from "./say.js";
+import { announce, toast } from "./say.js";
 
 const CALM = 600; // a double click must not count as two decisions
 const ARMED = 5_000;
@@ -33,6 +33,13 @@ function disarm(button) {
 
 /** @param {MouseEvent} event */
 function onPress(event) {
+  const held = event.target instanceof Element ? event.target.closest("button[data-held]") : null;
+  if (held) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    toast("Prices are older than 10 s: approving waits for fresh ones", "care");
+    return;
+  }
   const button = event.target instanceof Element ? event.target.closest("button[data-arm]") : null;
   if (!(button instanceof HTMLButtonElement) || button.disabled) return;
   const armedAt = Number(button.dataset.armedAt);

@@ -5,6 +5,7 @@ import { serverNow } from "./clock.js";
 /** @typedef {import("./live.js").Frame} Frame */
 
 const STALE = 5_000;
+const TOO_OLD = 10_000; // the gateway's own limit: it would refuse the approval with E312
 /** @type {Map<string, string>} */
 const waiting = new Map();
 /** @type {Map<string, number>} */
@@ -48,6 +49,17 @@ function change(cell, key, text) {
   requestAnimationFrame(() => cell.classList.add("flash"));
 }
 
+/** While prices are too old to trade on, approving waits and says why; declining does not. @param {boolean} held */
+function holdApprovals(held) {
+  for (const button of document.querySelectorAll("button[data-decide=approve]")) {
+    button.toggleAttribute("data-held", held);
+    if (held) button.setAttribute("aria-disabled", "true");
+    else button.removeAttribute("aria-disabled");
+  }
+  const reason = document.getElementById("held-why");
+  if (reason) reason.hidden = !held;
+}
+
 /** The age of the newest price, in the footer; old prices are underlined and named stale. */
 export function watchAge() {
   const place = document.querySelector("[data-age]");
@@ -57,5 +69,6 @@ export function watchAge() {
     for (const panel of document.querySelectorAll("[data-prices]")) {
       panel.classList.toggle("stale", age !== null && age > STALE);
     }
+    holdApprovals(age !== null && age > TOO_OLD);
   }, 500);
 }

@@ -78,7 +78,47 @@ function dialogs() {
   });
 }
 
+/** A fragment that came back as the sign-in page means that the session ended: show the real one. */
+function noticeSignOut() {
+  document.addEventListener("htmx:before:response", (event) => {
+    if (!(event instanceof CustomEvent)) return;
+    const raw = event.detail.ctx?.response?.raw;
+    if (!(raw instanceof Response) || !raw.redirected || !new URL(raw.url).pathname.startsWith("/accounts/login")) return;
+    event.preventDefault();
+    location.reload();
+  });
+}
+
+let complainedAt = -Infinity;
+
+/** A part that cannot be refreshed keeps what it shows; the reader is told, but not every second. */
+function noticeFailures() {
+  /** @param {Event} event */
+  const complain = (event) => {
+    const response = event instanceof CustomEvent ? event.detail.ctx?.response : undefined;
+    if (response && response.status < 500) return;
+    if (performance.now() - complainedAt < 15_000) return;
+    complainedAt = performance.now();
+    const id = response?.headers?.get("Request-Id");
+    toast(id ? `A part of this page could not be refreshed (E901, request ${id})` : "No answer from the server; the page shows old data", "care");
+  };
+  document.addEventListener("htmx:response:error", complain);
+  document.addEventListener("htmx:error", complain);
+}
+
+/** The count of waiting proposals stands in the title too, for readers in another tab. */
+function keepTitle() {
+  document.addEventListener("htmx:after:swap", () => {
+    const waiting = Number(document.getElementById("waiting-count")?.dataset.count ?? 0);
+    const plain = document.title.replace(/^\(\d+\) /, "");
+    document.title = waiting ? `(${waiting}) ${plain}` : plain;
+  });
+}
+
 export function startFrame() {
+  noticeSignOut();
+  noticeFailures();
+  keepTitle();
   closeMenusOutside();
   themeSwitch();
   serverToasts();
