@@ -64,7 +64,9 @@ def look(tape: Any, analyst: Any = None, **appetite: Any) -> Any:
 @pytest.fixture
 def market() -> Market:
     factories.funded()
-    return factories.quoted_market()
+    return factories.quoted_market(
+        close_at=timezone.now() + timedelta(days=3)
+    )  # far off: old trades still tell
 
 
 def test_a_touch_far_below_what_was_paid_becomes_a_proposal(market: Market) -> None:
@@ -77,6 +79,11 @@ def test_a_touch_far_below_what_was_paid_becomes_a_proposal(market: Market) -> N
     sources = [claim["source"] for claim in proposal.forecast["claims"]]
     assert sources == ["market.trades", "market.book", "analyst"]
     assert D(proposal.forecast["low"]) <= D(proposal.forecast["probability"]) <= D(proposal.forecast["high"])
+
+
+def test_near_the_close_old_trades_tell_nothing(market: Market) -> None:
+    Market.objects.update(close_at=timezone.now() + timedelta(minutes=5))
+    assert look(Tape(market.ticker, "0.58")).reasons == {"no edge after the fee": 1}
 
 
 def test_a_touch_above_what_was_paid_buys_no(market: Market) -> None:
@@ -97,7 +104,7 @@ def test_a_fair_price_is_no_idea_and_says_why(market: Market) -> None:
         ({"yes_ask": None}, "0.58", "one side of the book is empty"),
         ({"trusted": False}, "0.58", "one side of the book is empty"),
         ({"yes_bid": D("0.30")}, "0.58", "the spread is 20¢"),
-        ({}, "0.95", "an edge too large to be true"),
+        ({}, "0.99", "an edge too large to be true"),
     ],
 )
 def test_odd_markets_are_left_alone(market: Market, quote: dict[str, Any], tape: str, reason: str) -> None:

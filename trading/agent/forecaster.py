@@ -23,6 +23,8 @@ WIDEST = Decimal("0.12")  # a wider spread says that nobody knows
 EDGE_OF_BOOK = Decimal("0.04")  # below 4¢ and above 96¢ the fee formula and the noise eat every edge
 STEP = Decimal("0.0001")
 LEAST_RANGE = Decimal("0.01")
+TRADE_NOISE = Decimal("0.03")  # how far single trades scatter around the fair price, in dollars
+NEWS = Decimal("0.64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class OfflineAnalyst:
     """Fair value from prints, depth, the event's other strikes and its sum. Deterministic."""
 
     name: str = "offline-analyst"
-    prompt_version: str = "prints-depth-ladder-sum/2"
+    prompt_version: str = "prints-depth-ladder-sum/3"
 
     def study(self, brief: MarketBrief) -> Forecast | Refusal:
         """Forecast, or say which public fact is missing."""
@@ -52,7 +54,7 @@ class OfflineAnalyst:
             return Refusal(f"the spread is {cents_text(book.yes_ask - book.yes_bid)}")
         if not EDGE_OF_BOOK < mid < 1 - EDGE_OF_BOOK:
             return Refusal("too near to 0 or 100 for an edge")
-        views = [view for view in (_paid(brief), _ladder(brief), _sum(brief, mid)) if view is not None]
+        views = [view for view in (_paid(brief, mid), _ladder(brief), _sum(brief, mid)) if view is not None]
         if not views:
             return Refusal("too few trades and no other strikes to compare with")
         return self._forecast([*views, _depth(brief, mid)])
@@ -74,14 +76,30 @@ class OfflineAnalyst:
         )
 
 
-def _paid(brief: MarketBrief) -> View | None:
+def _paid(brief: MarketBrief, mid: Decimal) -> View | None:
     """What was paid lately; None while too few have traded."""
     recent = _recent(brief.prints, brief.facts.book.as_of)
     if len(recent) < PRINTS_WANTED:
         return None
     paid, scatter = weighted_price(recent, recent[0].at)
+    believed = mid + (paid - mid) * staleness(brief, mid)
     text = f"{len(recent)} recent trades average {cents_text(paid.quantize(STEP))}."
-    return View(paid, Decimal(3), scatter, Claim(text, "market.trades"))
+    return View(believed, Decimal(3), scatter, Claim(text, "market.trades"))
+
+
+def staleness(brief: MarketBrief, mid: Decimal) -> Decimal:
+    """How far to believe in an average of old prices: 1 where no news can have come since, 0 where only news counts.
+
+    A fair probability p moves by about sqrt(0.64 p (1 - p) t / T) in time t with T left until the outcome; against
+    that stands the noise of single trades. Near the close news outruns every average.
+    """
+    seen_at = brief.facts.book.as_of
+    left = 0.0 if seen_at is None else (brief.facts.close_at - seen_at).total_seconds()
+    if left <= 0:
+        return Decimal(0)
+    since = Decimal(str(min(HALF_LIFE.total_seconds() / left, 1.0)))
+    news = NEWS * mid * (1 - mid) * since
+    return TRADE_NOISE**2 / (TRADE_NOISE**2 + news)
 
 
 def _ladder(brief: MarketBrief) -> View | None:
