@@ -15,7 +15,7 @@ import { decode } from "./msgpack.js";
  * @property {number} ts server time in ms
  * @property {Record<string, unknown>} [d]
  */
-/** @typedef {{name: "connecting" | "live" | "waiting", seconds?: number, latency?: number, since: number}} Connection */
+/** @typedef {{name: "connecting" | "live" | "waiting", until?: number, latency?: number, since: number}} Connection */
 
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 60_000;
@@ -134,7 +134,7 @@ export class LiveChannel extends EventTarget {
     const delay = Math.max(250, Math.random() * limit);
     this.socket = null;
     const since = this.connection.name === "waiting" ? this.connection.since : Date.now();
-    this.become({ name: "waiting", seconds: Math.ceil(delay / 1000), since });
+    this.become({ name: "waiting", until: performance.now() + delay, since });
     this.retry = setTimeout(() => this.open(), delay);
   }
 

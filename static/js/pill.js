@@ -6,11 +6,14 @@ import { announce } from "./say.js";
 /** @typedef {import("./live.js").Connection} Connection */
 
 const LOST_AFTER = 10_000;
+/** @type {Connection | null} */
+let last = null;
 let lostAt = 0;
 let alarmed = false;
 
 /** @param {Connection} connection */
 export function showConnection(connection) {
+  last = connection;
   const pill = document.getElementById("connection");
   const word = pill?.querySelector("[data-word]");
   const latency = pill?.querySelector("[data-latency]");
@@ -32,7 +35,8 @@ export function showConnection(connection) {
 function wording(connection) {
   if (connection.name === "live") return "Live";
   if (tooLong()) return `Offline, data from ${utcTime(lostAt + clockOffset())}`;
-  return connection.name === "connecting" ? "Connecting" : `Reconnecting in ${connection.seconds} s`;
+  if (connection.name === "connecting") return "Connecting";
+  return `Reconnecting in ${Math.max(0, Math.ceil(((connection.until ?? 0) - performance.now()) / 1000))} s`;
 }
 
 /** @returns {boolean} */
@@ -61,6 +65,7 @@ export function runServerClock() {
   const clock = document.querySelector("[data-server-clock]");
   if (!clock) return;
   setInterval(() => {
+    if (last?.name === "waiting") showConnection(last);
     const now = new Date(serverNow());
     clock.setAttribute("datetime", now.toISOString());
     clock.textContent = `${utcTime(now.getTime())} UTC`;

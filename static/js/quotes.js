@@ -1,4 +1,4 @@
-/** Price ticks: patch `[data-k="<ticker>:yes_bid"]` text nodes, all of one moment inside one animation frame. */
+/** Price ticks: patch `[data-quote="<ticker>:yes_bid"]` text nodes, all of one moment inside one animation frame. */
 
 import { serverNow } from "./clock.js";
 
@@ -34,7 +34,7 @@ export function receiveTick(frame) {
 function paint() {
   planned = false;
   for (const [key, text] of waiting) {
-    for (const cell of document.querySelectorAll(`[data-k="${CSS.escape(key)}"]`)) change(cell, key, text);
+    for (const cell of document.querySelectorAll(`[data-quote="${CSS.escape(key)}"]`)) change(cell, key, text);
   }
   waiting.clear();
 }
