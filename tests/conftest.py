@@ -94,3 +94,15 @@ def clean_redis(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
+    """End sessions that threads of the tests have left open: PostgreSQL drops no database in use."""
+    from django.db import connection
+
+    yield
+    if connection.vendor == "postgresql":
+        others = "datname = current_database() and pid <> pg_backend_pid()"
+        with django_db_blocker.unblock(), connection.cursor() as cursor:  # type: ignore[attr-defined]  # its plugin's
+            cursor.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}")

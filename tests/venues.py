@@ -80,7 +80,7 @@ class HouseVenue:
         assert self.statuses[ticker] is MarketStatus.DETERMINED
         self.statuses[ticker] = MarketStatus.FINALIZED
 
-    def house_submit(  # noqa: PLR0917 - the Protocol's own signature
+    def house_submit(
         self,
         participant: str,
         ticker: str,

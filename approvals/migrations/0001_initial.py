@@ -6,84 +6,144 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Decision',
+            name="Decision",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField(help_text='The version that the person saw.')),
-                ('terms_hash', models.CharField(max_length=64)),
-                ('actor_name', models.CharField(max_length=150)),
-                ('proposer', models.CharField(max_length=150)),
-                ('verdict', models.CharField(choices=[('approve', 'Approve'), ('decline', 'Decline')], max_length=8)),
-                ('method', models.CharField(help_text='page, admin, rest or cli', max_length=10)),
-                ('reason', models.TextField(blank=True)),
-                ('risk_report', models.JSONField(default=dict)),
-                ('at', models.DateTimeField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField(help_text="The version that the person saw.")),
+                ("terms_hash", models.CharField(max_length=64)),
+                ("actor_name", models.CharField(max_length=150)),
+                ("proposer", models.CharField(max_length=150)),
+                (
+                    "verdict",
+                    models.CharField(choices=[("approve", "Approve"), ("decline", "Decline")], max_length=8),
+                ),
+                ("method", models.CharField(help_text="page, admin, rest or cli", max_length=10)),
+                ("reason", models.TextField(blank=True)),
+                ("risk_report", models.JSONField(default=dict)),
+                ("at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='Proposal',
+            name="Proposal",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('public_id', models.CharField(editable=False, max_length=40, unique=True)),
-                ('venue', models.CharField(max_length=10)),
-                ('state', models.CharField(choices=[('pending', 'pending'), ('half_approved', 'half_approved'), ('approved', 'approved'), ('claimed', 'claimed'), ('declined', 'declined'), ('denied', 'denied'), ('expired', 'expired'), ('superseded', 'superseded'), ('sent_back', 'sent_back'), ('withdrawn', 'withdrawn'), ('voided', 'voided')], default='pending', max_length=14)),
-                ('origin', models.CharField(choices=[('agent', 'agent'), ('person', 'person'), ('close', 'close')], max_length=8)),
-                ('ticker', models.CharField(max_length=120)),
-                ('event_ticker', models.CharField(max_length=120)),
-                ('series_ticker', models.CharField(max_length=120)),
-                ('title', models.CharField(max_length=300)),
-                ('rules_text', models.TextField(blank=True)),
-                ('close_at', models.DateTimeField()),
-                ('action', models.CharField(choices=[('buy', 'buy'), ('sell', 'sell')], max_length=4)),
-                ('side', models.CharField(choices=[('yes', 'yes'), ('no', 'no')], max_length=3)),
-                ('quantity', kalshi_site.models.fields.CountField()),
-                ('limit_price', kalshi_site.models.fields.DollarsField(help_text="Worst price, on the side's own scale.")),
-                ('reduce_only', models.BooleanField(default=False)),
-                ('terms_hash', models.CharField(max_length=64)),
-                ('proposer', models.CharField(help_text="A strategy's or a person's name.", max_length=150)),
-                ('strategy', models.CharField(blank=True, max_length=60)),
-                ('idea_key', models.CharField(blank=True, editable=False, max_length=120, null=True, unique=True)),
-                ('quote', models.JSONField(default=dict, help_text='Bid and ask on the YES scale when proposed.')),
-                ('forecast', models.JSONField(default=dict)),
-                ('risk_report', models.JSONField(default=dict)),
-                ('seen_versions', models.JSONField(default=dict)),
-                ('risk_level', models.CharField(choices=[('LOW', 'LOW'), ('MEDIUM', 'MEDIUM'), ('HIGH', 'HIGH'), ('BLOCKED', 'BLOCKED')], max_length=8)),
-                ('deadline_at', models.DateTimeField()),
-                ('required_approvals', models.PositiveSmallIntegerField(default=1)),
-                ('approvals_count', models.PositiveSmallIntegerField(default=0)),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('decided_by', models.CharField(blank=True, max_length=150)),
-                ('decision_reason', models.TextField(blank=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField(default=1, editable=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("public_id", models.CharField(editable=False, max_length=40, unique=True)),
+                ("venue", models.CharField(max_length=10)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("half_approved", "half_approved"),
+                            ("approved", "approved"),
+                            ("claimed", "claimed"),
+                            ("declined", "declined"),
+                            ("denied", "denied"),
+                            ("expired", "expired"),
+                            ("superseded", "superseded"),
+                            ("sent_back", "sent_back"),
+                            ("withdrawn", "withdrawn"),
+                            ("voided", "voided"),
+                        ],
+                        default="pending",
+                        max_length=14,
+                    ),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("agent", "agent"), ("person", "person"), ("close", "close")], max_length=8
+                    ),
+                ),
+                ("ticker", models.CharField(max_length=120)),
+                ("event_ticker", models.CharField(max_length=120)),
+                ("series_ticker", models.CharField(max_length=120)),
+                ("title", models.CharField(max_length=300)),
+                ("rules_text", models.TextField(blank=True)),
+                ("close_at", models.DateTimeField()),
+                ("action", models.CharField(choices=[("buy", "buy"), ("sell", "sell")], max_length=4)),
+                ("side", models.CharField(choices=[("yes", "yes"), ("no", "no")], max_length=3)),
+                ("quantity", kalshi_site.models.fields.CountField()),
+                (
+                    "limit_price",
+                    kalshi_site.models.fields.DollarsField(help_text="Worst price, on the side's own scale."),
+                ),
+                ("reduce_only", models.BooleanField(default=False)),
+                ("terms_hash", models.CharField(max_length=64)),
+                ("proposer", models.CharField(help_text="A strategy's or a person's name.", max_length=150)),
+                ("strategy", models.CharField(blank=True, max_length=60)),
+                (
+                    "idea_key",
+                    models.CharField(blank=True, editable=False, max_length=120, null=True, unique=True),
+                ),
+                (
+                    "quote",
+                    models.JSONField(default=dict, help_text="Bid and ask on the YES scale when proposed."),
+                ),
+                ("forecast", models.JSONField(default=dict)),
+                ("risk_report", models.JSONField(default=dict)),
+                ("seen_versions", models.JSONField(default=dict)),
+                (
+                    "risk_level",
+                    models.CharField(
+                        choices=[
+                            ("LOW", "LOW"),
+                            ("MEDIUM", "MEDIUM"),
+                            ("HIGH", "HIGH"),
+                            ("BLOCKED", "BLOCKED"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("deadline_at", models.DateTimeField()),
+                ("required_approvals", models.PositiveSmallIntegerField(default=1)),
+                ("approvals_count", models.PositiveSmallIntegerField(default=0)),
+                ("decided_at", models.DateTimeField(blank=True, null=True)),
+                ("decided_by", models.CharField(blank=True, max_length=150)),
+                ("decision_reason", models.TextField(blank=True)),
             ],
             options={
-                'permissions': (('decide_proposal', 'May approve and decline proposals'),),
+                "permissions": (("decide_proposal", "May approve and decline proposals"),),
             },
         ),
         migrations.CreateModel(
-            name='ProposalEvent',
+            name="ProposalEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField()),
-                ('from_state', models.CharField(blank=True, max_length=20)),
-                ('to_state', models.CharField(max_length=20)),
-                ('actor', models.CharField(max_length=150)),
-                ('reason', models.TextField(blank=True)),
-                ('detail', models.JSONField(default=dict)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField()),
+                ("from_state", models.CharField(blank=True, max_length=20)),
+                ("to_state", models.CharField(max_length=20)),
+                ("actor", models.CharField(max_length=150)),
+                ("reason", models.TextField(blank=True)),
+                ("detail", models.JSONField(default=dict)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
     ]

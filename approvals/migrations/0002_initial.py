@@ -6,52 +6,85 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('approvals', '0001_initial'),
+        ("approvals", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='decision',
-            name='actor',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="decision",
+            name="actor",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddIndex(
-            model_name='proposal',
-            index=models.Index(fields=['state', 'deadline_at'], name='approvals_p_state_0bde5f_idx'),
+            model_name="proposal",
+            index=models.Index(fields=["state", "deadline_at"], name="approvals_p_state_0bde5f_idx"),
         ),
         migrations.AddConstraint(
-            model_name='proposal',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='proposal_quantity_positive'),
+            model_name="proposal",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("quantity__gt", 0)), name="proposal_quantity_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='proposal',
-            constraint=models.CheckConstraint(condition=models.Q(('limit_price__gt', 0), ('limit_price__lt', 1)), name='proposal_price_inside'),
+            model_name="proposal",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("limit_price__gt", 0), ("limit_price__lt", 1)),
+                name="proposal_price_inside",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='proposal',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'half_approved', 'approved', 'claimed', 'declined', 'denied', 'expired', 'superseded', 'sent_back', 'withdrawn', 'voided'])), name='proposal_state_known'),
+            model_name="proposal",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            "pending",
+                            "half_approved",
+                            "approved",
+                            "claimed",
+                            "declined",
+                            "denied",
+                            "expired",
+                            "superseded",
+                            "sent_back",
+                            "withdrawn",
+                            "voided",
+                        ],
+                    )
+                ),
+                name="proposal_state_known",
+            ),
         ),
         migrations.AddField(
-            model_name='decision',
-            name='proposal',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='approvals.proposal'),
+            model_name="decision",
+            name="proposal",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="decisions", to="approvals.proposal"
+            ),
         ),
         migrations.AddField(
-            model_name='proposalevent',
-            name='proposal',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='approvals.proposal'),
+            model_name="proposalevent",
+            name="proposal",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="events", to="approvals.proposal"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.UniqueConstraint(fields=('proposal', 'actor'), name='one_decision_per_person'),
+            model_name="decision",
+            constraint=models.UniqueConstraint(fields=("proposal", "actor"), name="one_decision_per_person"),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.CheckConstraint(condition=models.Q(('actor_name', models.F('proposer')), _negated=True), name='nobody_decides_their_own_proposal'),
+            model_name="decision",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("actor_name", models.F("proposer")), _negated=True),
+                name="nobody_decides_their_own_proposal",
+            ),
         ),
     ]

@@ -9,7 +9,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -18,171 +17,304 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='TradingState',
+            name="TradingState",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('venue', models.CharField(max_length=10, unique=True)),
-                ('mode', models.CharField(choices=[('ACTIVE', 'Active'), ('REDUCING', 'Reducing'), ('HALTED', 'Halted')], default='ACTIVE', max_length=10)),
-                ('kill_epoch', models.PositiveBigIntegerField(default=0)),
-                ('reason', models.CharField(blank=True, max_length=300)),
-                ('changed_by', models.CharField(blank=True, max_length=150)),
-                ('changed_at', models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField(default=1, editable=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("venue", models.CharField(max_length=10, unique=True)),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[("ACTIVE", "Active"), ("REDUCING", "Reducing"), ("HALTED", "Halted")],
+                        default="ACTIVE",
+                        max_length=10,
+                    ),
+                ),
+                ("kill_epoch", models.PositiveBigIntegerField(default=0)),
+                ("reason", models.CharField(blank=True, max_length=300)),
+                ("changed_by", models.CharField(blank=True, max_length=150)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'permissions': (('stop_trading', 'May pause and stop trading'), ('resume_trading', 'May resume trading')),
+                "permissions": (
+                    ("stop_trading", "May pause and stop trading"),
+                    ("resume_trading", "May resume trading"),
+                ),
             },
         ),
         migrations.CreateModel(
-            name='CashEntry',
+            name="CashEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('venue', models.CharField(max_length=10)),
-                ('kind', models.CharField(choices=[('opening', 'Opening'), ('fill', 'Fill'), ('settlement', 'Settlement'), ('adjustment', 'Adjustment')], max_length=12)),
-                ('amount', kalshi_site.models.fields.DollarsField()),
-                ('fee', kalshi_site.models.fields.DollarsField(default=0, help_text='The part of the amount that was a fee.')),
-                ('realized', kalshi_site.models.fields.DollarsField(default=0, help_text='Realized profit or loss of this entry, before its fee.')),
-                ('ticker', models.CharField(blank=True, max_length=120)),
-                ('reference', models.CharField(max_length=160)),
-                ('at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("venue", models.CharField(max_length=10)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("opening", "Opening"),
+                            ("fill", "Fill"),
+                            ("settlement", "Settlement"),
+                            ("adjustment", "Adjustment"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("amount", kalshi_site.models.fields.DollarsField()),
+                (
+                    "fee",
+                    kalshi_site.models.fields.DollarsField(
+                        default=0, help_text="The part of the amount that was a fee."
+                    ),
+                ),
+                (
+                    "realized",
+                    kalshi_site.models.fields.DollarsField(
+                        default=0, help_text="Realized profit or loss of this entry, before its fee."
+                    ),
+                ),
+                ("ticker", models.CharField(blank=True, max_length=120)),
+                ("reference", models.CharField(max_length=160)),
+                ("at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={
-                'verbose_name_plural': 'cash entries',
-                'constraints': [models.UniqueConstraint(fields=('venue', 'kind', 'reference'), name='one_entry_per_reference')],
+                "verbose_name_plural": "cash entries",
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("venue", "kind", "reference"), name="one_entry_per_reference"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='EquityPoint',
+            name="EquityPoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('venue', models.CharField(max_length=10)),
-                ('at', models.DateTimeField()),
-                ('equity', kalshi_site.models.fields.DollarsField()),
-                ('cash', kalshi_site.models.fields.DollarsField()),
-                ('realized', kalshi_site.models.fields.DollarsField()),
-                ('unrealized', kalshi_site.models.fields.DollarsField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("venue", models.CharField(max_length=10)),
+                ("at", models.DateTimeField()),
+                ("equity", kalshi_site.models.fields.DollarsField()),
+                ("cash", kalshi_site.models.fields.DollarsField()),
+                ("realized", kalshi_site.models.fields.DollarsField()),
+                ("unrealized", kalshi_site.models.fields.DollarsField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('venue', 'at'), name='one_equity_point_per_moment')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("venue", "at"), name="one_equity_point_per_moment")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='HistoricalRiskLimit',
+            name="HistoricalRiskLimit",
             fields=[
-                ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('name', models.CharField(db_index=True, max_length=40)),
-                ('value', kalshi_site.models.fields.DollarsField(help_text="In the limit's own unit.")),
-                ('note', models.CharField(blank=True, max_length=200)),
-                ('history_id', models.AutoField(primary_key=True, serialize=False)),
-                ('history_date', models.DateTimeField(db_index=True)),
-                ('history_change_reason', models.CharField(max_length=100, null=True)),
-                ('history_type', models.CharField(choices=[('+', 'Created'), ('~', 'Changed'), ('-', 'Deleted')], max_length=1)),
-                ('history_user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name="ID"),
+                ),
+                ("version", models.PositiveBigIntegerField(default=1, editable=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("name", models.CharField(db_index=True, max_length=40)),
+                ("value", kalshi_site.models.fields.DollarsField(help_text="In the limit's own unit.")),
+                ("note", models.CharField(blank=True, max_length=200)),
+                ("history_id", models.AutoField(primary_key=True, serialize=False)),
+                ("history_date", models.DateTimeField(db_index=True)),
+                ("history_change_reason", models.CharField(max_length=100, null=True)),
+                (
+                    "history_type",
+                    models.CharField(
+                        choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1
+                    ),
+                ),
+                (
+                    "history_user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'historical risk limit',
-                'verbose_name_plural': 'historical risk limits',
-                'ordering': ('-history_date', '-history_id'),
-                'get_latest_by': ('history_date', 'history_id'),
+                "verbose_name": "historical risk limit",
+                "verbose_name_plural": "historical risk limits",
+                "ordering": ("-history_date", "-history_id"),
+                "get_latest_by": ("history_date", "history_id"),
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
-            name='Position',
+            name="Position",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('venue', models.CharField(max_length=10)),
-                ('ticker', models.CharField(max_length=120)),
-                ('event_ticker', models.CharField(max_length=120)),
-                ('title', models.CharField(blank=True, max_length=300)),
-                ('quantity', kalshi_site.models.fields.CountField(default=0)),
-                ('cost', kalshi_site.models.fields.DollarsField(default=0)),
-                ('realized', kalshi_site.models.fields.DollarsField(default=0)),
-                ('fees', kalshi_site.models.fields.DollarsField(default=0)),
-                ('settled_at', models.DateTimeField(blank=True, null=True)),
-                ('settlement_value', kalshi_site.models.fields.DollarsField(blank=True, help_text='Dollars per YES contract.', null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField(default=1, editable=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("venue", models.CharField(max_length=10)),
+                ("ticker", models.CharField(max_length=120)),
+                ("event_ticker", models.CharField(max_length=120)),
+                ("title", models.CharField(blank=True, max_length=300)),
+                ("quantity", kalshi_site.models.fields.CountField(default=0)),
+                ("cost", kalshi_site.models.fields.DollarsField(default=0)),
+                ("realized", kalshi_site.models.fields.DollarsField(default=0)),
+                ("fees", kalshi_site.models.fields.DollarsField(default=0)),
+                ("settled_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "settlement_value",
+                    kalshi_site.models.fields.DollarsField(
+                        blank=True, help_text="Dollars per YES contract.", null=True
+                    ),
+                ),
             ],
             options={
-                'permissions': (('close_position', 'May close and reduce positions'),),
-                'indexes': [models.Index(fields=['venue', 'event_ticker'], name='portfolio_p_venue_394bb7_idx')],
-                'constraints': [models.UniqueConstraint(fields=('venue', 'ticker'), name='one_position_per_market'), models.CheckConstraint(condition=models.Q(('cost__gte', 0)), name='position_cost_not_negative')],
+                "permissions": (("close_position", "May close and reduce positions"),),
+                "indexes": [
+                    models.Index(fields=["venue", "event_ticker"], name="portfolio_p_venue_394bb7_idx")
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("venue", "ticker"), name="one_position_per_market"),
+                    models.CheckConstraint(
+                        condition=models.Q(("cost__gte", 0)), name="position_cost_not_negative"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PositionEvent',
+            name="PositionEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField()),
-                ('from_state', models.CharField(blank=True, max_length=20)),
-                ('to_state', models.CharField(max_length=20)),
-                ('actor', models.CharField(max_length=150)),
-                ('reason', models.TextField(blank=True)),
-                ('detail', models.JSONField(default=dict)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('quantity', kalshi_site.models.fields.CountField()),
-                ('cash', kalshi_site.models.fields.DollarsField(help_text='Change of cash, fee included.')),
-                ('position', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='portfolio.position')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField()),
+                ("from_state", models.CharField(blank=True, max_length=20)),
+                ("to_state", models.CharField(max_length=20)),
+                ("actor", models.CharField(max_length=150)),
+                ("reason", models.TextField(blank=True)),
+                ("detail", models.JSONField(default=dict)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("quantity", kalshi_site.models.fields.CountField()),
+                ("cash", kalshi_site.models.fields.DollarsField(help_text="Change of cash, fee included.")),
+                (
+                    "position",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="events",
+                        to="portfolio.position",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Reservation',
+            name="Reservation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('venue', models.CharField(max_length=10)),
-                ('key', models.CharField(help_text="The proposal's public id.", max_length=40, unique=True)),
-                ('ticker', models.CharField(max_length=120)),
-                ('event_ticker', models.CharField(max_length=120)),
-                ('signed_quantity', kalshi_site.models.fields.CountField(help_text='Contracts not filled yet: + towards YES, - towards NO.')),
-                ('unit_cost', kalshi_site.models.fields.DollarsField(help_text='Dollars per contract that could be lost.')),
-                ('unit_fee', kalshi_site.models.fields.DollarsField()),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('released_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("venue", models.CharField(max_length=10)),
+                ("key", models.CharField(help_text="The proposal's public id.", max_length=40, unique=True)),
+                ("ticker", models.CharField(max_length=120)),
+                ("event_ticker", models.CharField(max_length=120)),
+                (
+                    "signed_quantity",
+                    kalshi_site.models.fields.CountField(
+                        help_text="Contracts not filled yet: + towards YES, - towards NO."
+                    ),
+                ),
+                (
+                    "unit_cost",
+                    kalshi_site.models.fields.DollarsField(
+                        help_text="Dollars per contract that could be lost."
+                    ),
+                ),
+                ("unit_fee", kalshi_site.models.fields.DollarsField()),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("released_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['venue', 'released_at'], name='portfolio_r_venue_390a7f_idx')],
+                "indexes": [
+                    models.Index(fields=["venue", "released_at"], name="portfolio_r_venue_390a7f_idx")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RiskLimit',
+            name="RiskLimit",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('name', models.CharField(max_length=40, unique=True)),
-                ('value', kalshi_site.models.fields.DollarsField(help_text="In the limit's own unit.")),
-                ('note', models.CharField(blank=True, max_length=200)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField(default=1, editable=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("name", models.CharField(max_length=40, unique=True)),
+                ("value", kalshi_site.models.fields.DollarsField(help_text="In the limit's own unit.")),
+                ("note", models.CharField(blank=True, max_length=200)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('value__gte', 0)), name='limit_not_negative')],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("value__gte", 0)), name="limit_not_negative")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='TradingStateEvent',
+            name="TradingStateEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField()),
-                ('from_state', models.CharField(blank=True, max_length=20)),
-                ('to_state', models.CharField(max_length=20)),
-                ('actor', models.CharField(max_length=150)),
-                ('reason', models.TextField(blank=True)),
-                ('detail', models.JSONField(default=dict)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('trading_state', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='portfolio.tradingstate')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField()),
+                ("from_state", models.CharField(blank=True, max_length=20)),
+                ("to_state", models.CharField(max_length=20)),
+                ("actor", models.CharField(max_length=150)),
+                ("reason", models.TextField(blank=True)),
+                ("detail", models.JSONField(default=dict)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "trading_state",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="events",
+                        to="portfolio.tradingstate",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
     ]

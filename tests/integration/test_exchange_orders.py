@@ -180,6 +180,13 @@ def test_a_sender_that_is_too_late_sends_nothing(orders: Opener) -> None:
     assert isinstance(outcome, NotSent)
 
 
+def wait_until(holds: Callable[[], bool], within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def test_a_connection_is_kept_and_replaced_once_it_is_dropped(orders: Opener) -> None:
     def answers_and_hangs_up(connection: Any, request: Any) -> None:
         answers(CREATED, 201)(connection, request)
@@ -189,13 +196,13 @@ def test_a_connection_is_kept_and_replaced_once_it_is_dropped(orders: Opener) ->
         desk = orders(exchange.url)
         assert desk.warm()
         outcomes = [desk.send_create(BODY, 1), desk.send_create(BODY, 2)]
-        before = exchange.connections
+        before = 2  # one for creates, one for cancels, both warm
+        wait_until(lambda: exchange.connections == before)
         time.sleep(0.05)
         outcomes.append(desk.send_create(BODY, 3))
         assert exchange.connections == before + 1
         assert len(exchange.requests) == 3
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)
-    assert before == 2  # one for creates, one for cancels, both warm
 
 
 def test_after_a_fault_the_next_order_gets_its_own_answer(orders: Opener) -> None:

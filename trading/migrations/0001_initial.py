@@ -2,201 +2,360 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import kalshi_site.models.fields
 from django.db import migrations, models
+
+import kalshi_site.models.fields
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('approvals', '0001_initial'),
+        ("approvals", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Market',
+            name="Market",
             fields=[
-                ('ticker', models.CharField(max_length=120, primary_key=True, serialize=False)),
-                ('event_ticker', models.CharField(db_index=True, max_length=120)),
-                ('series_ticker', models.CharField(db_index=True, max_length=120)),
-                ('category', models.CharField(blank=True, max_length=80)),
-                ('event_title', models.CharField(blank=True, max_length=300)),
-                ('title', models.CharField(max_length=300)),
-                ('yes_sub_title', models.CharField(blank=True, max_length=300)),
-                ('rules_primary', models.TextField(blank=True)),
-                ('rules_secondary', models.TextField(blank=True)),
-                ('mutually_exclusive', models.BooleanField(default=False)),
-                ('strike_type', models.CharField(blank=True, max_length=30)),
-                ('floor_strike', models.CharField(blank=True, max_length=40)),
-                ('cap_strike', models.CharField(blank=True, max_length=40)),
-                ('status', models.CharField(choices=[('initialized', 'initialized'), ('active', 'active'), ('inactive', 'inactive'), ('closed', 'closed'), ('determined', 'determined'), ('disputed', 'disputed'), ('amended', 'amended'), ('finalized', 'finalized')], max_length=14)),
-                ('open_at', models.DateTimeField()),
-                ('close_at', models.DateTimeField(db_index=True)),
-                ('price_ranges', models.JSONField()),
-                ('fee_type', models.CharField(max_length=40)),
-                ('fee_multiplier', models.CharField(default='1', max_length=20)),
-                ('exchange_index', models.IntegerField(default=0)),
-                ('result', models.CharField(blank=True, max_length=10)),
-                ('settlement_value', kalshi_site.models.fields.DollarsField(blank=True, null=True)),
-                ('last_price', kalshi_site.models.fields.DollarsField(blank=True, null=True)),
-                ('volume', kalshi_site.models.fields.CountField(blank=True, null=True)),
-                ('volume_24h', kalshi_site.models.fields.CountField(blank=True, null=True)),
-                ('open_interest', kalshi_site.models.fields.CountField(blank=True, null=True)),
-                ('updated_at', models.DateTimeField()),
+                ("ticker", models.CharField(max_length=120, primary_key=True, serialize=False)),
+                ("event_ticker", models.CharField(db_index=True, max_length=120)),
+                ("series_ticker", models.CharField(db_index=True, max_length=120)),
+                ("category", models.CharField(blank=True, max_length=80)),
+                ("event_title", models.CharField(blank=True, max_length=300)),
+                ("title", models.CharField(max_length=300)),
+                ("yes_sub_title", models.CharField(blank=True, max_length=300)),
+                ("rules_primary", models.TextField(blank=True)),
+                ("rules_secondary", models.TextField(blank=True)),
+                ("mutually_exclusive", models.BooleanField(default=False)),
+                ("strike_type", models.CharField(blank=True, max_length=30)),
+                ("floor_strike", models.CharField(blank=True, max_length=40)),
+                ("cap_strike", models.CharField(blank=True, max_length=40)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("initialized", "initialized"),
+                            ("active", "active"),
+                            ("inactive", "inactive"),
+                            ("closed", "closed"),
+                            ("determined", "determined"),
+                            ("disputed", "disputed"),
+                            ("amended", "amended"),
+                            ("finalized", "finalized"),
+                        ],
+                        max_length=14,
+                    ),
+                ),
+                ("open_at", models.DateTimeField()),
+                ("close_at", models.DateTimeField(db_index=True)),
+                ("price_ranges", models.JSONField()),
+                ("fee_type", models.CharField(max_length=40)),
+                ("fee_multiplier", models.CharField(default="1", max_length=20)),
+                ("exchange_index", models.IntegerField(default=0)),
+                ("result", models.CharField(blank=True, max_length=10)),
+                ("settlement_value", kalshi_site.models.fields.DollarsField(blank=True, null=True)),
+                ("last_price", kalshi_site.models.fields.DollarsField(blank=True, null=True)),
+                ("volume", kalshi_site.models.fields.CountField(blank=True, null=True)),
+                ("volume_24h", kalshi_site.models.fields.CountField(blank=True, null=True)),
+                ("open_interest", kalshi_site.models.fields.CountField(blank=True, null=True)),
+                ("updated_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='Cycle',
+            name="Cycle",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('loop', models.CharField(max_length=20)),
-                ('slot', models.BigIntegerField(help_text='Unix seconds // interval.')),
-                ('fence', models.BigIntegerField(default=0)),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('outcome', models.CharField(blank=True, max_length=300)),
-                ('detail', models.JSONField(default=dict)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("loop", models.CharField(max_length=20)),
+                ("slot", models.BigIntegerField(help_text="Unix seconds // interval.")),
+                ("fence", models.BigIntegerField(default=0)),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("outcome", models.CharField(blank=True, max_length=300)),
+                ("detail", models.JSONField(default=dict)),
             ],
             options={
-                'indexes': [models.Index(fields=['loop', '-started_at'], name='trading_cyc_loop_421f60_idx')],
-                'constraints': [models.UniqueConstraint(fields=('loop', 'slot'), name='one_cycle_per_slot')],
+                "indexes": [models.Index(fields=["loop", "-started_at"], name="trading_cyc_loop_421f60_idx")],
+                "constraints": [models.UniqueConstraint(fields=("loop", "slot"), name="one_cycle_per_slot")],
             },
         ),
         migrations.CreateModel(
-            name='Quote',
+            name="Quote",
             fields=[
-                ('market', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='quote', serialize=False, to='trading.market')),
-                ('yes_bid', kalshi_site.models.fields.DollarsField(blank=True, null=True)),
-                ('yes_ask', kalshi_site.models.fields.DollarsField(blank=True, null=True)),
-                ('yes_bid_quantity', kalshi_site.models.fields.CountField(default=0)),
-                ('yes_ask_quantity', kalshi_site.models.fields.CountField(default=0)),
-                ('levels', models.JSONField(default=dict, help_text="Top levels on the YES scale: {'bids': [[price, count]], 'asks': …}, best first.")),
-                ('trusted', models.BooleanField(default=False, help_text='False between a sequence gap and the next snapshot.')),
-                ('as_of', models.DateTimeField(blank=True, null=True)),
-                ('verified_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "market",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="quote",
+                        serialize=False,
+                        to="trading.market",
+                    ),
+                ),
+                ("yes_bid", kalshi_site.models.fields.DollarsField(blank=True, null=True)),
+                ("yes_ask", kalshi_site.models.fields.DollarsField(blank=True, null=True)),
+                ("yes_bid_quantity", kalshi_site.models.fields.CountField(default=0)),
+                ("yes_ask_quantity", kalshi_site.models.fields.CountField(default=0)),
+                (
+                    "levels",
+                    models.JSONField(
+                        default=dict,
+                        help_text="Top levels on the YES scale: {'bids': [[price, count]], 'asks': …}, best first.",
+                    ),
+                ),
+                (
+                    "trusted",
+                    models.BooleanField(
+                        default=False, help_text="False between a sequence gap and the next snapshot."
+                    ),
+                ),
+                ("as_of", models.DateTimeField(blank=True, null=True)),
+                ("verified_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Order',
+            name="Order",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('public_id', models.CharField(editable=False, max_length=40, unique=True)),
-                ('origin', models.CharField(default='proposal', max_length=10)),
-                ('venue', models.CharField(max_length=10)),
-                ('client_order_id', models.CharField(max_length=64)),
-                ('venue_order_id', models.CharField(blank=True, max_length=64, null=True)),
-                ('state', models.CharField(choices=[('sending', 'sending'), ('unknown', 'unknown'), ('resting', 'resting'), ('partially_filled', 'partially_filled'), ('filled', 'filled'), ('canceled', 'canceled'), ('expired', 'expired'), ('rejected', 'rejected'), ('not_sent', 'not_sent'), ('absent', 'absent')], max_length=16)),
-                ('evidence', models.CharField(blank=True, help_text='What the state rests on.', max_length=300)),
-                ('code', models.CharField(blank=True, help_text="The exchange's or our refusal code.", max_length=80)),
-                ('ticker', models.CharField(db_index=True, max_length=120)),
-                ('event_ticker', models.CharField(max_length=120)),
-                ('title', models.CharField(blank=True, max_length=300)),
-                ('exchange_index', models.IntegerField(default=0)),
-                ('action', models.CharField(choices=[('buy', 'buy'), ('sell', 'sell')], max_length=4)),
-                ('side', models.CharField(choices=[('yes', 'yes'), ('no', 'no')], max_length=3)),
-                ('quantity', kalshi_site.models.fields.CountField()),
-                ('limit_price', kalshi_site.models.fields.DollarsField(help_text="On the side's own scale.")),
-                ('time_in_force', models.CharField(choices=[('good_till_canceled', 'good_till_canceled'), ('immediate_or_cancel', 'immediate_or_cancel'), ('fill_or_kill', 'fill_or_kill')], max_length=24)),
-                ('reduce_only', models.BooleanField(default=False)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('filled_quantity', kalshi_site.models.fields.CountField(default=0)),
-                ('remaining_quantity', kalshi_site.models.fields.CountField(default=0)),
-                ('average_price', kalshi_site.models.fields.DollarsField(blank=True, help_text="Of all fills, on the side's own scale.", null=True)),
-                ('fees', kalshi_site.models.fields.DollarsField(default=0)),
-                ('body', models.TextField(blank=True, help_text='The bytes as sent, fixed before the send.')),
-                ('body_hash', models.CharField(blank=True, max_length=64)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('signed_at', models.DateTimeField(blank=True, null=True)),
-                ('answer_due_at', models.DateTimeField(blank=True, null=True)),
-                ('acknowledged_at', models.DateTimeField(blank=True, null=True)),
-                ('kill_epoch', models.PositiveBigIntegerField(default=0)),
-                ('fence', models.BigIntegerField(default=0)),
-                ('cancel_requested_at', models.DateTimeField(blank=True, null=True)),
-                ('cancel_requested_by', models.CharField(blank=True, max_length=150)),
-                ('scans', models.PositiveSmallIntegerField(default=0, help_text='Complete searches that did not find it.')),
-                ('last_scan_at', models.DateTimeField(blank=True, null=True)),
-                ('proposal', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='order', to='approvals.proposal')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField(default=1, editable=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("public_id", models.CharField(editable=False, max_length=40, unique=True)),
+                ("origin", models.CharField(default="proposal", max_length=10)),
+                ("venue", models.CharField(max_length=10)),
+                ("client_order_id", models.CharField(max_length=64)),
+                ("venue_order_id", models.CharField(blank=True, max_length=64, null=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("sending", "sending"),
+                            ("unknown", "unknown"),
+                            ("resting", "resting"),
+                            ("partially_filled", "partially_filled"),
+                            ("filled", "filled"),
+                            ("canceled", "canceled"),
+                            ("expired", "expired"),
+                            ("rejected", "rejected"),
+                            ("not_sent", "not_sent"),
+                            ("absent", "absent"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "evidence",
+                    models.CharField(blank=True, help_text="What the state rests on.", max_length=300),
+                ),
+                (
+                    "code",
+                    models.CharField(
+                        blank=True, help_text="The exchange's or our refusal code.", max_length=80
+                    ),
+                ),
+                ("ticker", models.CharField(db_index=True, max_length=120)),
+                ("event_ticker", models.CharField(max_length=120)),
+                ("title", models.CharField(blank=True, max_length=300)),
+                ("exchange_index", models.IntegerField(default=0)),
+                ("action", models.CharField(choices=[("buy", "buy"), ("sell", "sell")], max_length=4)),
+                ("side", models.CharField(choices=[("yes", "yes"), ("no", "no")], max_length=3)),
+                ("quantity", kalshi_site.models.fields.CountField()),
+                ("limit_price", kalshi_site.models.fields.DollarsField(help_text="On the side's own scale.")),
+                (
+                    "time_in_force",
+                    models.CharField(
+                        choices=[
+                            ("good_till_canceled", "good_till_canceled"),
+                            ("immediate_or_cancel", "immediate_or_cancel"),
+                            ("fill_or_kill", "fill_or_kill"),
+                        ],
+                        max_length=24,
+                    ),
+                ),
+                ("reduce_only", models.BooleanField(default=False)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("filled_quantity", kalshi_site.models.fields.CountField(default=0)),
+                ("remaining_quantity", kalshi_site.models.fields.CountField(default=0)),
+                (
+                    "average_price",
+                    kalshi_site.models.fields.DollarsField(
+                        blank=True, help_text="Of all fills, on the side's own scale.", null=True
+                    ),
+                ),
+                ("fees", kalshi_site.models.fields.DollarsField(default=0)),
+                ("body", models.TextField(blank=True, help_text="The bytes as sent, fixed before the send.")),
+                ("body_hash", models.CharField(blank=True, max_length=64)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("signed_at", models.DateTimeField(blank=True, null=True)),
+                ("answer_due_at", models.DateTimeField(blank=True, null=True)),
+                ("acknowledged_at", models.DateTimeField(blank=True, null=True)),
+                ("kill_epoch", models.PositiveBigIntegerField(default=0)),
+                ("fence", models.BigIntegerField(default=0)),
+                ("cancel_requested_at", models.DateTimeField(blank=True, null=True)),
+                ("cancel_requested_by", models.CharField(blank=True, max_length=150)),
+                (
+                    "scans",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="Complete searches that did not find it."
+                    ),
+                ),
+                ("last_scan_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "proposal",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="order",
+                        to="approvals.proposal",
+                    ),
+                ),
             ],
             options={
-                'permissions': (('cancel_order', 'May cancel working orders'),),
+                "permissions": (("cancel_order", "May cancel working orders"),),
             },
         ),
         migrations.CreateModel(
-            name='Fill',
+            name="Fill",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(editable=False, max_length=40, unique=True)),
-                ('venue', models.CharField(max_length=10)),
-                ('trade_id', models.CharField(max_length=64)),
-                ('venue_order_id', models.CharField(max_length=64)),
-                ('ticker', models.CharField(db_index=True, max_length=120)),
-                ('action', models.CharField(max_length=4)),
-                ('side', models.CharField(choices=[('yes', 'yes'), ('no', 'no')], max_length=3)),
-                ('book_side', models.CharField(choices=[('bid', 'bid'), ('ask', 'ask')], max_length=3)),
-                ('quantity', kalshi_site.models.fields.CountField()),
-                ('yes_price', kalshi_site.models.fields.DollarsField()),
-                ('fee', kalshi_site.models.fields.DollarsField(help_text='As reported by the exchange.')),
-                ('is_taker', models.BooleanField()),
-                ('at', models.DateTimeField(db_index=True)),
-                ('order', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='fills', to='trading.order')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("public_id", models.CharField(editable=False, max_length=40, unique=True)),
+                ("venue", models.CharField(max_length=10)),
+                ("trade_id", models.CharField(max_length=64)),
+                ("venue_order_id", models.CharField(max_length=64)),
+                ("ticker", models.CharField(db_index=True, max_length=120)),
+                ("action", models.CharField(max_length=4)),
+                ("side", models.CharField(choices=[("yes", "yes"), ("no", "no")], max_length=3)),
+                ("book_side", models.CharField(choices=[("bid", "bid"), ("ask", "ask")], max_length=3)),
+                ("quantity", kalshi_site.models.fields.CountField()),
+                ("yes_price", kalshi_site.models.fields.DollarsField()),
+                ("fee", kalshi_site.models.fields.DollarsField(help_text="As reported by the exchange.")),
+                ("is_taker", models.BooleanField()),
+                ("at", models.DateTimeField(db_index=True)),
+                (
+                    "order",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="fills",
+                        to="trading.order",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='OrderEvent',
+            name="OrderEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveBigIntegerField()),
-                ('from_state', models.CharField(blank=True, max_length=20)),
-                ('to_state', models.CharField(max_length=20)),
-                ('actor', models.CharField(max_length=150)),
-                ('reason', models.TextField(blank=True)),
-                ('detail', models.JSONField(default=dict)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='trading.order')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField()),
+                ("from_state", models.CharField(blank=True, max_length=20)),
+                ("to_state", models.CharField(max_length=20)),
+                ("actor", models.CharField(max_length=150)),
+                ("reason", models.TextField(blank=True)),
+                ("detail", models.JSONField(default=dict)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="events", to="trading.order"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['state', 'created_at'], name='trading_ord_state_ede0c4_idx'),
+            model_name="order",
+            index=models.Index(fields=["state", "created_at"], name="trading_ord_state_ede0c4_idx"),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.UniqueConstraint(fields=('venue', 'client_order_id'), name='one_order_per_client_order_id'),
+            model_name="order",
+            constraint=models.UniqueConstraint(
+                fields=("venue", "client_order_id"), name="one_order_per_client_order_id"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.UniqueConstraint(condition=models.Q(('venue_order_id__isnull', False)), fields=('venue', 'venue_order_id'), name='one_order_per_venue_order_id'),
+            model_name="order",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("venue_order_id__isnull", False)),
+                fields=("venue", "venue_order_id"),
+                name="one_order_per_venue_order_id",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('attempts__lte', 1)), name='an_order_is_sent_at_most_once'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("attempts__lte", 1)), name="an_order_is_sent_at_most_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='order_quantity_positive'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("quantity__gt", 0)), name="order_quantity_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('filled_quantity__lte', models.F('quantity'))), name='order_never_overfilled'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("filled_quantity__lte", models.F("quantity"))),
+                name="order_never_overfilled",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('limit_price__gt', 0), ('limit_price__lt', 1)), name='order_price_inside'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("limit_price__gt", 0), ("limit_price__lt", 1)), name="order_price_inside"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['sending', 'unknown', 'resting', 'partially_filled', 'filled', 'canceled', 'expired', 'rejected', 'not_sent', 'absent'])), name='order_state_known'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            "sending",
+                            "unknown",
+                            "resting",
+                            "partially_filled",
+                            "filled",
+                            "canceled",
+                            "expired",
+                            "rejected",
+                            "not_sent",
+                            "absent",
+                        ],
+                    )
+                ),
+                name="order_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='fill',
-            constraint=models.UniqueConstraint(fields=('venue', 'trade_id', 'venue_order_id'), name='one_row_per_fill'),
+            model_name="fill",
+            constraint=models.UniqueConstraint(
+                fields=("venue", "trade_id", "venue_order_id"), name="one_row_per_fill"
+            ),
         ),
     ]
