@@ -103,6 +103,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequ
 
     yield
     if connection.vendor == "postgresql":
-        others = "datname = current_database() and pid <> pg_backend_pid()"
+        others = (
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
         with django_db_blocker.unblock(), connection.cursor() as cursor:  # type: ignore[attr-defined]  # its plugin's
-            cursor.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}")
+            cursor.execute(others)

@@ -113,9 +113,9 @@ def test_the_page_has_no_script_or_style_of_its_own() -> None:
     client.force_login(member("viewer1", "viewer"))
     page = client.get("/api/docs")
     assert page.status_code == 200
-    policy = page["Content-Security-Policy"]
-    assert "script-src 'self';" in policy
-    assert "style-src 'self';" in policy
+    policy = page["Content-Security-Policy"].split("; ")
+    assert "script-src 'self'" in policy
+    assert "style-src 'self'" in policy
     text = page.content.decode()
     assert "<script>" not in text
     assert "<style" not in text
