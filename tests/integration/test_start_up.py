@@ -29,7 +29,10 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def manage(layout: Layout, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "VAR_DIR": str(layout.var), "KALSHI_ENV_FILE": "", **settings}
+    passed = {
+        name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")
+    }
+    environment = {**passed, "VAR_DIR": str(layout.var), "KALSHI_ENV_FILE": "", **settings}
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
@@ -85,6 +88,30 @@ def test_a_reset_asks_first(layout: Layout) -> None:
     (layout.paper / "accounts.json").write_text("{}", encoding="utf-8")
     assert manage(layout, "demo", "reset").returncode == 3
     assert layout.paper.exists()
+
+
+def test_a_reset_leaves_an_empty_desk_and_keeps_the_secret(layout: Layout) -> None:
+    for path in (layout.var / "db.sqlite3", layout.credentials, layout.paper / "accounts.json"):
+        path.write_text("{}", encoding="utf-8")
+    assert manage(layout, "demo", "reset", "--yes").returncode == 0
+    assert layout.secret_key.exists()
+    assert not any(path.exists() for path in (layout.var / "db.sqlite3", layout.credentials, layout.paper))
+
+
+def test_logs_show_the_last_lines_of_the_process_that_was_asked_for(layout: Layout) -> None:
+    layout.log_file("web").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    layout.log_file("feed").write_text("four\n", encoding="utf-8")
+    shown = manage(layout, "logs", "web", "-n", "2").stdout.splitlines()
+    assert [line.split() for line in shown] == [["web", "two"], ["web", "three"]]
+    unknown = manage(layout, "logs", "wbe")
+    assert unknown.returncode == 1
+    assert "there are feed, web" in unknown.stderr
+
+
+def test_the_doctor_answers_in_json_too(layout: Layout) -> None:
+    findings = json.loads(manage(layout, "doctor", "--json").stdout)
+    assert {"name", "verdict", "detail", "fix"} == set(findings[0])
+    assert {"Python", "Settings", "Redis live", "Port"} <= {finding["name"] for finding in findings}
 
 
 @pytest.mark.django_db
