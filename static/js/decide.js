@@ -8,27 +8,42 @@ import { announce, toast } from "./say.js";
 const CALM = 600; // a double click must not count as two decisions
 const ARMED = 5_000;
 
-/** @param {HTMLButtonElement} button */
-function arm(button) {
-  const label = button.querySelector("[data-label]");
-  if (!label) return;
-  button.dataset.before = label.textContent ?? "";
-  button.dataset.armedAt = String(performance.now());
-  label.textContent = "Press again to approve";
-  button.classList.add("armed");
-  button.classList.remove("primary");
-  announce("Press again to approve");
-  setTimeout(() => disarm(button), ARMED);
+/**
+ * The one armed button, by what it would approve: a refreshed page replaces the element, not the person's first press.
+ * @type {{what: string, at: number} | null}
+ */
+let armed = null;
+
+/** The proposal and the version that a press would approve. @param {HTMLButtonElement} button @returns {string} */
+function target(button) {
+  const version = button.form?.elements.namedItem("version");
+  return `${button.form?.action} ${version instanceof HTMLInputElement ? version.value : ""}`;
 }
 
 /** @param {HTMLButtonElement} button */
-function disarm(button) {
-  const label = button.querySelector("[data-label]");
-  if (!button.dataset.armedAt || !label) return;
-  label.textContent = button.dataset.before ?? "";
-  button.classList.remove("armed");
-  button.classList.add("primary");
-  delete button.dataset.armedAt;
+function arm(button) {
+  armed = { what: target(button), at: performance.now() };
+  announce("Press again to approve");
+  showArmed();
+  setTimeout(disarm, ARMED);
+}
+
+function disarm() {
+  if (armed && performance.now() - armed.at < ARMED - 50) return; // armed anew meanwhile
+  armed = null;
+  showArmed();
+}
+
+/** Paint every button that can be armed as it stands. */
+function showArmed() {
+  for (const button of document.querySelectorAll("button[data-arm]")) {
+    const label = button.querySelector("[data-label]");
+    if (!(button instanceof HTMLButtonElement) || !label) continue;
+    const on = armed?.what === target(button);
+    label.textContent = on ? "Press again to approve" : "Approve";
+    button.classList.toggle("armed", on);
+    button.classList.toggle("primary", !on);
+  }
 }
 
 /** @param {MouseEvent} event */
@@ -42,15 +57,15 @@ function onPress(event) {
   }
   const button = event.target instanceof Element ? event.target.closest("button[data-arm]") : null;
   if (!(button instanceof HTMLButtonElement) || button.disabled) return;
-  const armedAt = Number(button.dataset.armedAt);
-  if (armedAt && performance.now() - armedAt >= CALM) {
+  const first = armed?.what === target(button) ? armed.at : null;
+  if (first !== null && performance.now() - first >= CALM) {
     const confirmed = button.form?.elements.namedItem("confirmed");
     if (confirmed instanceof HTMLInputElement) confirmed.value = "yes";
     return;
   }
   event.preventDefault();
   event.stopImmediatePropagation();
-  if (!armedAt) arm(button);
+  if (first === null) arm(button);
 }
 
 /** Keys 1 to 6 choose the reason while the decline dialog is open. @param {KeyboardEvent} event */
@@ -92,6 +107,7 @@ function showOutcome() {
 
 export function startDecisions() {
   showOutcome();
+  document.addEventListener("htmx:after:swap", showArmed);
   document.addEventListener("click", onPress, { capture: true });
   document.addEventListener("keydown", onReasonKey);
   openByAddress();
