@@ -76,7 +76,8 @@ def e2e(arguments: list[str]) -> None:
     """The journeys in a real browser against real processes."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ["E2E_CHROMIUM"] = _chromium()
-    run(PYTHON, "-m", "pytest", "-q", f"--output={ARTIFACTS}", *(arguments or ["tests/e2e"]))
+    kept = ["--screenshot=only-on-failure", "--tracing=retain-on-failure", f"--output={ARTIFACTS}"]
+    run(PYTHON, "-m", "pytest", "-q", *kept, *(arguments or ["tests/e2e"]))
 
 
 def openapi(_: list[str]) -> None:
