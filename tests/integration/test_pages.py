@@ -247,6 +247,16 @@ def test_closing_sells_the_holding_at_once(approver: Client) -> None:
     assert "E020" in again
 
 
+def test_an_average_price_is_shown_to_a_tenth_of_a_cent(approver: Client) -> None:
+    market = factories.quoted_market()
+    for reference, price in (("one", "0.45"), ("two", "0.46"), ("three", "0.46")):
+        ledger.book_fill(
+            venue="paper", ticker=market.ticker, event_ticker=market.event_ticker, title="", at=timezone.now(),
+            book_side=BookSide.BID, count=D(1), yes_price=D(price), fee=D(0), reference=reference,
+        )  # fmt: skip
+    assert ">45.7¢<" in approver.get("/positions").content.decode()
+
+
 def test_the_theme_is_kept_and_set_by_the_server(approver: Client) -> None:
     approver.post("/appearance", {"theme": "dark", "next": "/"})
     assert User.objects.get(username="approver1").theme == "dark"

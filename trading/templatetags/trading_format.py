@@ -25,6 +25,12 @@ def cents(price: Decimal | None) -> str:
 
 
 @register.filter
+def average(price: Decimal | None) -> str:
+    """A mean of prices, which has no grid of its own: to a tenth of a cent."""
+    return prices.cents_text(None if price is None else price.quantize(Decimal("0.001")), fine=True)
+
+
+@register.filter
 def dollars(amount: Decimal | None) -> str:
     return prices.dollars_text(amount)
 
