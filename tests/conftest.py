@@ -39,6 +39,8 @@ def _own_environment() -> None:
         REDIS_URL=f"unix://{REDIS_SOCKET}?db=0",
         SECRET_KEY="only-for-the-test-suite-0123456789-0123456789-0123456789",
         VAR_DIR=str(STATE / "var"),
+        # Socket directories of supervisors under test go away with the rest.
+        XDG_RUNTIME_DIR=str(STATE),
     )
     for folder in ("run", "static"):
         (STATE / "var" / folder).mkdir(parents=True, mode=0o700)

@@ -21,7 +21,7 @@ from kalshi_site.assets import NOT_SERVED
 from kalshi_site.env import ConfigError, Problem, Settings
 from kalshi_site.management.supervisor import database, people, screen
 from kalshi_site.management.supervisor.desk import Desk
-from kalshi_site.management.supervisor.layout import Layout, write_private
+from kalshi_site.management.supervisor.layout import Layout, UnsafeDirectory, write_private
 from kalshi_site.management.supervisor.leftovers import end_leftovers
 from kalshi_site.management.supervisor.plan import READ, TRADE, Plan
 from kalshi_site.management.supervisor.ports import first_free, free_port
@@ -64,6 +64,8 @@ def foreground(wishes: Wishes) -> int:
         return _run(layout, wishes)
     finally:
         layout.runtime.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, UnsafeDirectory):
+            layout.sockets().rmdir()
         lock.release()
 
 
