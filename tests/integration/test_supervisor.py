@@ -283,8 +283,7 @@ def test_the_order_of_start_is_redis_exchange_feed_execution_workers_and_web(lay
         ["paper"],
         ["feed"],
         ["execution"],
-        ["update", "agent"],
-        ["beat", "web"],
+        ["update", "agent", "beat", "web"],
     ]
 
 

@@ -80,8 +80,8 @@ class Plan:
             [self._paper()] if self.paper_port is not None else [],
             [self._command("feed", "Feed", READ)],
             [self._command("execution", "Execution", READ + TRADE)],
-            [self._worker("update", READ), self._worker("agent", ())],
-            [self._beat(), self._web()],
+            # Together: none waits for another to start, and one after another they would not stop in time.
+            [self._worker("update", READ), self._worker("agent", ()), self._beat(), self._web()],
         ]
         return [stage for stage in stages if stage]
 
