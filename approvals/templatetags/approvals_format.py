@@ -82,6 +82,7 @@ class Payoff:
     right_y: str
     wrong_chance: Decimal
     market_x: str | None
+    market_label_left: bool
     loss_x: str
     gain_x: str
 
@@ -211,6 +212,7 @@ def _payoff(found: Stakes, market: Decimal | None) -> Payoff | None:
         right_y=f"{50 - right:.1f}",
         wrong_chance=1 - found.chance,
         market_x=None if market is None else f"{(1 - market) * 100:.1f}%",
+        market_label_left=market is not None and market * 100 < NARROW,
         # A number too wide for its area stands beside it.
         loss_x=f"{wrong_share + 1:.1f}%" if wrong_share < NARROW else "2%",
         gain_x=f"{wrong_share - 1:.1f}%" if 100 - wrong_share < NARROW else "98%",
