@@ -70,7 +70,7 @@ PAPER_LIMITS: Mapping[str, Limit] = {
             "price_collar",
             "Price collar",
             "dollars",
-            Decimal("0.05"),
+            Decimal("0.10"),
             "How far past the touch a limit may be.",
         ),
         Limit("data_age", "Price age", "seconds", Decimal(10), "Older prices are not traded on."),
@@ -92,6 +92,13 @@ class PortfolioFacts:
     held: Decimal
     pending: Decimal  # signed contracts of undone orders in this market
     mode: TradingMode
+    leaving: Decimal = Decimal(0)  # contracts of what is held that undone orders may already take away
+
+    @property
+    def free(self) -> Decimal:
+        """Signed contracts that are held and that no undone order is closing."""
+        left = max(abs(self.held) - self.leaving, Decimal(0))
+        return left if self.held > 0 else -left
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,9 @@ class Case:
     cost: WorstCase = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cost", worst_case(self.terms, self.portfolio.held, self.market.fees))
+        # A person's way out is judged by what is held: the exchange itself lets it only reduce.
+        held = self.portfolio.held if self.manual_exit else self.portfolio.free
+        object.__setattr__(self, "cost", worst_case(self.terms, held, self.market.fees))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +257,8 @@ def reduces(case: Case) -> Check:
     text = (
         "not an exit"
         if not case.reduce_only
+        else f"{count_text(case.terms.quantity)} of {count_text(case.cost.reducing)} that can be sold"
+        if not ok
         else f"{count_text(case.terms.quantity)} of {count_text(abs(case.portfolio.held))} held"
     )
     return Check("reduces", "Only reduces", Verdict.PASS if ok else Verdict.BLOCK, "E301", text)

@@ -152,7 +152,7 @@ def test_nobody_decides_their_own_proposal_not_even_past_the_activity(proposal: 
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"yes_ask": D("0.40"), "yes_bid": D("0.39")}, "E310"),
+        ({"yes_ask": D("0.30"), "yes_bid": D("0.29")}, "E310"),
         ({"as_of": timezone.now() - timedelta(minutes=9), "verified_at": None}, "E312"),
         ({"trusted": False}, "E312"),
     ],

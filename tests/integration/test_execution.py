@@ -246,7 +246,7 @@ def test_the_claim_judges_again_and_voids_what_no_longer_holds(
     exchange: FakeExchange, held: locks.Held
 ) -> None:
     approved()
-    Quote.objects.update(yes_ask=D("0.40"), yes_bid=D("0.38"))
+    Quote.objects.update(yes_ask=D("0.30"), yes_bid=D("0.28"))
     assert router(exchange).round(held) == 0
     proposal = Proposal.objects.get()
     assert proposal.state == "voided"
