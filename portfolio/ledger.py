@@ -62,16 +62,20 @@ def book_fill(
 
 @transaction.atomic
 def book_settlement(*, venue: str, ticker: str, yes_value: Decimal, at: datetime) -> Position | None:
-    """Pay out a settled market, once. None when nothing was ever held or it is already booked."""
+    """Pay out what is held of a settled market, once. None when nothing is held, so also when it is already booked.
+
+    A fill may be booked after its market's settlement; what it brought is paid then, as an entry of its own.
+    """
     position = Position.objects.select_for_update().filter(venue=venue, ticker=ticker).first()
-    if position is None or position.settled_at is not None:
+    if position is None or position.quantity == 0:
         return None
     booking = settle(position.holding, yes_value)
+    reference = ticker if position.settled_at is None else f"{ticker}:v{position.version}"
     return _write(
         position,
         booking,
         kind=CashEntry.Kind.SETTLEMENT,
-        reference=ticker,
+        reference=reference,
         fee=ZERO,
         at=at,
         state="settled",

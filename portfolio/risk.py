@@ -109,9 +109,12 @@ def set_limit(*, name: str, value: Decimal, actor: str, reason: str = "") -> Ris
 
 def trading_state(venue: str, *, lock: bool = False) -> TradingState:
     """The venue's trading state; `lock` holds the row until the transaction ends."""
-    rows = TradingState.objects.select_for_update() if lock else TradingState.objects
+    rows = TradingState.objects.select_for_update() if lock else TradingState.objects.all()
     found = rows.filter(venue=venue).first()
-    return found or TradingState.objects.get_or_create(venue=venue)[0]
+    if found is None:
+        TradingState.objects.get_or_create(venue=venue)
+        found = rows.get(venue=venue)
+    return found
 
 
 def portfolio_facts(venue: str, market: MarketFacts, *, excluding: str = "") -> PortfolioFacts:
@@ -130,14 +133,17 @@ def portfolio_facts(venue: str, market: MarketFacts, *, excluding: str = "") -> 
     def risk_of(event: str | None = None) -> Decimal:
         return sum((abs(q) * cost for _, e, q, cost, _ in reserved if event in (None, e)), ZERO)
 
+    quantity = held["quantity"] or ZERO
+    undone = [q for ticker, _, q, _, _ in reserved if ticker == market.ticker]
     return PortfolioFacts(
         cash=CashEntry.objects.filter(venue=venue).aggregate(total=Sum("amount"))["total"] or ZERO,
         reserved_cash=sum((abs(q) * (cost + fee) for _, _, q, cost, fee in reserved), ZERO),
         total_exposure=(held["all"] or ZERO) + risk_of(),
         event_exposure=(held["event"] or ZERO) + risk_of(market.event_ticker),
-        held=held["quantity"] or ZERO,
-        pending=sum((q for ticker, _, q, _, _ in reserved if ticker == market.ticker), ZERO),
+        held=quantity,
+        pending=sum(undone, ZERO),
         mode=TradingMode(trading_state(venue).mode),
+        leaving=sum((abs(q) for q in undone if q * quantity < 0), ZERO),
     )
 
 
@@ -191,6 +197,11 @@ def consume(*, key: str, book_side: BookSide, count: Decimal) -> None:
 def release(*, key: str) -> None:
     """End a reservation. Call in the transaction that closes the order or voids the proposal."""
     Reservation.objects.filter(key=key, released_at=None).update(released_at=timezone.now())
+
+
+def reserve_again(*, key: str) -> None:
+    """Undo a release: the order that was thought gone stands on the exchange."""
+    Reservation.objects.filter(key=key).update(released_at=None)
 
 
 def pause(*, venue: str, actor: str, reason: str, version: int | None = None) -> TradingState:

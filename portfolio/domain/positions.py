@@ -6,8 +6,9 @@ Kalshi keeps one signed position per market: + YES, - NO; opposite fills net at 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
+from trading.domain.fees import DIRECT_GRID
 from trading.domain.orders import BookSide, Side
 from trading.domain.prices import MONEY_STEP, complement
 
@@ -71,9 +72,12 @@ def apply_fill(
 
 
 def settle(holding: Holding, yes_value: Decimal) -> Booking:
-    """Pay out: YES gets `yes_value` per contract, NO gets 1 - value (API.md 12). The holding is flat afterwards."""
+    """Pay out: YES gets `yes_value` per contract, NO gets 1 - value (API.md 12). The holding is flat afterwards.
+
+    A scalar value can come to less than the balance holds: that rest is not paid.
+    """
     own_value = yes_value if holding.quantity > 0 else complement(yes_value)
-    payout = abs(holding.quantity) * own_value
+    payout = (abs(holding.quantity) * own_value).quantize(DIRECT_GRID, ROUND_FLOOR)
     flat = replace(holding, quantity=ZERO, cost=ZERO, realized=holding.realized + payout - holding.cost)
     return Booking(holding=flat, cash=payout)
 

@@ -74,13 +74,14 @@ CANCELABLE = frozenset({_S.RESTING, _S.PARTIALLY_FILLED})
 ON_EXCHANGE = _ON_BOOK  # the exchange has confirmed the order at some time
 
 
-# How far along an order on the exchange is. Evidence that is behind what we know came late and moves nothing back.
+# How far along an order on the exchange is. Evidence that is behind what we know came late and moves nothing back; nor
+# does a second word on how it ended: that a canceled order's expiry has passed since does not make it expired.
 _PROGRESS = {_S.RESTING: 1, _S.PARTIALLY_FILLED: 2, _S.CANCELED: 3, _S.EXPIRED: 3, _S.FILLED: 4}
 
 
 def newest(known: OrderState, told: OrderState) -> OrderState:
     """The state to believe when an answer or a message may have been overtaken by a later one."""
-    return known if _PROGRESS.get(told, 9) < _PROGRESS.get(known, 0) else told
+    return known if _PROGRESS.get(told, 9) <= _PROGRESS.get(known, 0) else told
 
 
 class IllegalMove(Exception):

@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
-from django.db import IntegrityError
 from django.utils import timezone
 
 from kalshi_site import locks
 from portfolio import ledger
 from trading.execution.reconcile import Reconciled, Reconciler
 from trading.models import Cycle
-from trading.models.cycle import slot_of
+from trading.models.cycle import UPDATE, slot_of
 
 log = logging.getLogger(__name__)
 
-LOOP = "update"
+LOOP = UPDATE
 TTL = timedelta(seconds=60)
 INTERVAL = timedelta(seconds=5)
 
@@ -30,21 +30,26 @@ def update_cycle(*, reconciler: Reconciler, interval: timedelta = INTERVAL) -> R
     now = timezone.now()
     try:
         with locks.hold(LOOP, ttl=TTL, needs_redis=False) as held:
-            cycle = Cycle.objects.create(
-                loop=LOOP, slot=slot_of(now, interval), fence=held.fence, started_at=now
+            cycle, is_ours = Cycle.objects.get_or_create(
+                loop=LOOP, slot=slot_of(now, interval), defaults={"fence": held.fence, "started_at": now}
             )
-            return _compare(reconciler, cycle)
-    except (locks.Busy, IntegrityError) as error:
-        log.info("update_cycle.skipped", extra={"reason": str(error)})
-        return None
+            if is_ours:
+                return _compare(reconciler, cycle)
+            reason = "this slot has been looked at"
+    except locks.Busy as error:
+        reason = str(error)
+    log.info("update_cycle.skipped", extra={"reason": reason})
+    return None
 
 
 def _compare(reconciler: Reconciler, cycle: Cycle) -> Reconciled:
-    outcome, detail = "failed", {}
+    outcome = "failed"
+    detail: dict[str, Any] = {"venue": reconciler.venue}
     try:
         found = reconciler.run()
-        outcome = "clean" if found.is_clean else "drift"
-        detail = {"drift": str(found.drift), "positions": found.position_drift, "fills": found.fills}
+        outcome = "odd" if found.odd else "clean" if found.is_clean else "drift"
+        detail |= {"drift": str(found.drift), "positions": found.position_drift, "fills": found.fills}
+        detail |= {"odd": found.odd}
         ledger.record_equity(venue=reconciler.venue, at=timezone.now())
         return found
     finally:

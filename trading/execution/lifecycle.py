@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
 from kalshi_site import audit, live
@@ -141,6 +141,7 @@ def advance(
             return current
         if before is not after:
             require_move(before, after)
+        news |= _called_back(current, after)
         fresh = compare_and_set(
             current, state=after.value, filled_quantity=filled, evidence=evidence[:300], **news
         )
@@ -149,6 +150,25 @@ def advance(
         return fresh
 
     return _retried(order, write)
+
+
+def _called_back(order: Order, after: OrderState) -> dict[str, Any]:
+    """An order judged absent is on the exchange after all: alarm, reserve for it again, and have its rest canceled."""
+    if order.state != OrderState.ABSENT or after is OrderState.ABSENT:
+        return {}
+    log.error("order.absent.appeared", extra={"order": order.public_id, "state": after.value})
+    audit.record(
+        actor="exchange",
+        actor_kind="system",
+        verb="order.appeared",
+        object_type="order",
+        object_id=order.public_id,
+    )
+    if after not in OPEN:
+        return {}
+    if order.proposal is not None:
+        risk.reserve_again(key=order.proposal.public_id)
+    return {"cancel_requested_at": timezone.now(), "cancel_requested_by": "execution"}
 
 
 def record_fill(venue: str, report: FillReport) -> Fill | None:
@@ -239,6 +259,7 @@ def _add_to_order(order: Order, fill: Fill) -> None:
         average_price=(paid / booked).quantize(MONEY_STEP),
         fees=sum((f.fee for f in fills), ZERO),
         evidence=f"fill {fill.trade_id}",
+        **_called_back(order, state),
     )
     _remember(fresh, order.state, "exchange", f"fill of {fill.quantity} at {fill.price}")
     if fresh.proposal is not None:
@@ -289,17 +310,33 @@ def request_cancel(*, order: Order, actor: str, reason: str = "") -> Order:
 
 def request_cancel_all(*, venue: str, actor: str, reason: str = "") -> list[Order]:
     """Ask execution to cancel every open order of the venue. Orders that end meanwhile are left out."""
-    asked = []
-    for order in Order.objects.open().filter(venue=venue, cancel_requested_at=None):
-        try:
-            asked.append(request_cancel(order=order, actor=actor, reason=reason))
-        except NotCancelable:
-            continue
-    return asked
+    wanted = Order.objects.open().filter(venue=venue, cancel_requested_at=None)
+    return _request_cancels(wanted, actor, reason)
+
+
+def request_cancel_stopped(*, venue: str, kill_epoch: int) -> list[Order]:
+    """Ask execution to cancel what was claimed before the last stop: trading may have been resumed in between."""
+    wanted = Order.objects.open().filter(
+        venue=venue, cancel_requested_at=None, proposal__isnull=False, kill_epoch__lt=kill_epoch
+    )
+    return _request_cancels(wanted, "execution", "trading was stopped")
+
+
+@transaction.atomic
+def _request_cancels(wanted: QuerySet[Order], actor: str, reason: str) -> list[Order]:
+    # All rows are locked before the topic's number is: a fill takes them in this order, the other would deadlock.
+    orders = list(wanted.select_for_update().order_by("pk"))
+    return [request_cancel(order=order, actor=actor, reason=reason) for order in orders]
 
 
 def adopt(venue: str, report: OrderReport) -> Order | None:
-    """Give an order that stands on the exchange without a row of ours a row, labelled external."""
+    """Give an order that stands on the exchange without a row of ours a row, labelled external.
+
+    One that carries the id of an order of ours is no stranger: judged absent, it is taken back and canceled.
+    """
+    ours = Order.objects.filter(venue=venue, client_order_id=report.client_order_id or None)
+    if known := ours.select_related("proposal").first():
+        return _taken_back(known, report)
     market = Market.objects.filter(ticker=report.ticker).first()
     side, action = _naming(report.book_side)
     price = report.price if side == Side.YES else complement(report.price)
@@ -333,6 +370,21 @@ def adopt(venue: str, report: OrderReport) -> Order | None:
         return None
 
 
+def _taken_back(order: Order, report: OrderReport) -> Order | None:
+    if order.state == OrderState.ABSENT:
+        return record_report(order, report)
+    if not order.is_open:
+        log.error("order.closed.appeared", extra={"order": order.public_id, "state": order.state})
+    return None  # an open one is still being sent or looked for
+
+
+def knows_order(venue: str, report: FillReport) -> bool:
+    """Whether a fill's order is known by the exchange's id, so that nobody need ask whose it is."""
+    return Order.objects.filter(venue=venue, venue_order_id=report.order_id).exists() or _is_booked(
+        venue, report
+    )
+
+
 def _order_of(venue: str, report: FillReport) -> Order | None:
     named = Q(venue_order_id=report.order_id)
     if report.client_order_id:
@@ -341,6 +393,8 @@ def _order_of(venue: str, report: FillReport) -> Order | None:
 
 
 def _may_be_ours(venue: str, report: FillReport) -> bool:
+    if report.client_order_id:
+        return False  # our rows are older than our orders' first byte
     waiting = Order.objects.filter(
         venue=venue, ticker=report.ticker, state__in=(OrderState.SENDING, OrderState.UNKNOWN)
     )

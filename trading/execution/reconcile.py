@@ -5,29 +5,53 @@ Reads lag writes (API.md 8), so "not in the list" proves nothing by itself: see 
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.db import DataError, IntegrityError
+from django.db.models import Min
 from django.utils import timezone
 
 from kalshi_site import audit
+from kalshi_site.versioning import StaleVersion
 from portfolio import ledger
-from portfolio.models import CashEntry, Position
-from trading.domain.orders import OPEN, OrderState
-from trading.exchange.errors import ExchangeError, UnknownThere
+from portfolio.models import CashEntry, Position, Reservation
+from trading.domain.orders import OPEN, IllegalMove, OrderState
+from trading.exchange.errors import ExchangeError, UnknownThere, UnreadableAnswer
 from trading.exchange.gateway import AccountGateway, MarketDataGateway
-from trading.exchange.reports import OrderReport, SettlementReport
+from trading.exchange.reports import FillReport, OrderReport, SettlementReport
 from trading.execution import lifecycle
-from trading.models import Fill, Market, Order
+from trading.models import Cycle, Fill, Market, Order
+from trading.models.cycle import COMPLETE, UPDATE
 
 log = logging.getLogger(__name__)
+
+
+class Unvalued(ExchangeError):
+    """A market is settled, and nothing says at what value."""
+
 
 MARGIN = timedelta(
     seconds=60
 )  # how far back lists are read again: late rows are harmless, missed ones are not
 SETTLED_MARGIN = timedelta(days=1)
+
+# What one record can do wrong; an exchange or a database out of reach is none of it, and rises.
+_ODD = (
+    DataError,
+    IntegrityError,
+    IllegalMove,
+    StaleVersion,
+    UnreadableAnswer,
+    Unvalued,
+    UnknownThere,
+    ArithmeticError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +76,20 @@ class Reconciled:
     adopted: int = 0
     drift: Decimal = Decimal(0)
     position_drift: dict[str, str] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)  # what could not be taken in, and why
 
     @property
     def is_clean(self) -> bool:
-        return self.drift == 0 and not self.position_drift
+        return self.drift == 0 and not self.position_drift and not self.odd
+
+    @contextlib.contextmanager
+    def apart(self, record: str) -> Iterator[None]:
+        """One odd record must not hold up all others for ever: it is noted, and looked at again next time."""
+        try:
+            yield
+        except _ODD as error:
+            log.exception("reconcile.odd_record", extra={"record": record})
+            self.odd.append(f"{record}: {error!r}"[:300])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +144,14 @@ class Reconciler:
         mark_overdue(self.venue)
         on_book = {report.order_id: report for report in self.account.orders(status="resting")}
         for order in Order.objects.open().filter(venue=self.venue).select_related("proposal"):
-            if order.state == OrderState.UNKNOWN:
-                found.resolved += self.resolve(order)
-            elif order.venue_order_id:
-                found.orders += self._refresh(order, on_book.get(order.venue_order_id))
-        found.adopted += self._adopt(on_book)
+            with found.apart(f"order {order.public_id}"):
+                if order.state == OrderState.UNKNOWN:
+                    found.resolved += self.resolve(order)
+                elif order.venue_order_id:
+                    found.orders += self._refresh(order, on_book.get(order.venue_order_id))
+        for report in self._strangers(on_book):
+            with found.apart(f"order {report.order_id}"):
+                found.adopted += lifecycle.adopt(self.venue, report) is not None
 
     def _refresh(self, order: Order, report: OrderReport | None) -> bool:
         assert order.venue_order_id is not None
@@ -126,14 +163,13 @@ class Reconciler:
         before = order.version
         return lifecycle.record_report(order, report).version != before
 
-    def _adopt(self, on_book: dict[str, OrderReport]) -> int:
+    def _strangers(self, on_book: dict[str, OrderReport]) -> list[OrderReport]:
         known = set(
             Order.objects.filter(venue=self.venue, venue_order_id__in=on_book).values_list(
                 "venue_order_id", flat=True
             )
         )
-        strangers = [report for key, report in on_book.items() if key not in known]
-        return sum(lifecycle.adopt(self.venue, report) is not None for report in strangers)
+        return [report for key, report in on_book.items() if key not in known]
 
     def resolve(self, order: Order) -> bool:
         """Look for an order whose send proved nothing. True once there is proof either way."""
@@ -185,32 +221,62 @@ class Reconciler:
     # -- fills, settlements, cash -------------------------------------------------------------------
 
     def fills(self, found: Reconciled, opened_at: datetime) -> None:
-        """Book every execution since the last one that we know, oldest first."""
-        last = Fill.objects.filter(venue=self.venue).order_by("-at").values_list("at", flat=True).first()
-        since = max(opened_at, last - MARGIN) if last else opened_at
+        """Book every execution that may not be booked yet, oldest first."""
+        since = max(opened_at, self._complete_until(opened_at) - MARGIN)
         reports = [r for r in self.account.fills(since=since) if r.at is None or r.at >= opened_at]
         for report in sorted(reports, key=lambda r: r.at or since):
-            found.fills += lifecycle.record_fill(self.venue, report) is not None
+            with found.apart(f"fill {report.trade_id}"):
+                found.fills += lifecycle.record_fill(self.venue, self._named(report)) is not None
+
+    def _complete_until(self, opened_at: datetime) -> datetime:
+        """Until when all executions are booked: the last complete comparison, or the oldest order whose own are not.
+
+        Not the newest fill that we know: the stream may have brought it past older ones that nobody has told us of.
+        """
+        cycles = Cycle.objects.filter(loop=UPDATE, outcome__in=COMPLETE, detail__venue=self.venue)
+        compared = cycles.order_by("-slot").values_list("started_at", flat=True).first() or opened_at
+        unfinished = Reservation.objects.standing(self.venue).values("key")
+        orders = Order.objects.filter(venue=self.venue, proposal__public_id__in=unfinished)
+        signed = orders.aggregate(first=Min("signed_at"))["first"]
+        return compared if signed is None else min(compared, signed)
+
+    def _named(self, report: FillReport) -> FillReport:
+        """With the client's id, which fills by REST lack: it tells whether an order not found yet has filled."""
+        if report.client_order_id or lifecycle.knows_order(self.venue, report):
+            return report
+        try:
+            return replace(report, client_order_id=self.account.order(report.order_id).client_order_id)
+        except UnknownThere:
+            return report
 
     def settlements(self, found: Reconciled, opened_at: datetime) -> None:
         """Pay out settled markets. A scalar market's value is taken from its definition, to the last digit."""
         held = set(Position.objects.held(self.venue).values_list("ticker", flat=True))
         if not held:
             return
-        for report in self.account.settlements(since=opened_at - SETTLED_MARGIN):
+        for report in self.account.settlements(since=self._held_since(held, opened_at) - SETTLED_MARGIN):
             if report.ticker in held:
-                value = self._yes_value(report)
-                booked = ledger.book_settlement(
-                    venue=self.venue, ticker=report.ticker, yes_value=value, at=report.settled_at
-                )
-                found.settled += booked is not None
+                with found.apart(f"settlement of {report.ticker}"):
+                    booked = ledger.book_settlement(
+                        venue=self.venue,
+                        ticker=report.ticker,
+                        yes_value=self._yes_value(report),
+                        at=report.settled_at,
+                    )
+                    found.settled += booked is not None
+
+    def _held_since(self, held: set[str], opened_at: datetime) -> datetime:
+        """The first execution in the markets that are held: none of them can have been settled before."""
+        ours = Fill.objects.filter(venue=self.venue, ticker__in=held).order_by()
+        first: dict[str, datetime] = dict(ours.values_list("ticker").annotate(Min("at")))
+        return min(first.get(ticker, opened_at) for ticker in held)
 
     def _yes_value(self, report: SettlementReport) -> Decimal:
         if report.result in ("yes", "no"):
             return Decimal(1 if report.result == "yes" else 0)
         value = self.market_data.market(report.ticker).settlement_value
         if value is None:
-            raise ExchangeError(f"{report.ticker} is settled as {report.result} without a value")
+            raise Unvalued(f"{report.ticker} is settled as {report.result} without a value")
         return value
 
     def compare(self, found: Reconciled) -> None:

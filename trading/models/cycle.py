@@ -7,6 +7,9 @@ from typing import ClassVar
 
 from django.db import models
 
+UPDATE = "update"  # the loop that compares with the exchange
+COMPLETE = ("clean", "drift")  # its outcomes after which nothing that was told is left to book
+
 
 class Cycle(models.Model):
     """One round of a loop in one time slot. The unique slot makes a second beat or a redelivered task do nothing."""
