@@ -168,7 +168,8 @@ def close_position(
     immediate-or-cancel, reduce-only. Raises NothingHeld, NobodyBids, UnknownMarket; Denied when the market is closed.
     """
     held = risk.portfolio_facts(venue, risk.facts_of(ticker)).held
-    if held == 0:
+    wanted = abs(held) if quantity is None else min(quantity, abs(held))
+    if wanted <= 0:
         raise NothingHeld(ticker)
     facts, side = risk.facts_of(ticker), Side.YES if held > 0 else Side.NO
     bid = facts.book.bid(side)
@@ -179,7 +180,7 @@ def close_position(
         ticker,
         Action.SELL,
         side,
-        min(quantity or abs(held), abs(held)),
+        wanted,
         grid.floor(max(bid - slippage, PRICE_STEP)) or bid,
     )
     draft = Draft(

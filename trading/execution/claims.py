@@ -16,6 +16,8 @@ from kalshi_site import live
 from kalshi_site.identity import new_id
 from kalshi_site.locks import Held
 from portfolio import risk
+from portfolio.domain.limits import TradingMode
+from portfolio.models import TradingState
 from trading.domain.markets import MarketFacts
 from trading.domain.orders import OrderState, TimeInForce
 from trading.exchange.orders import create_body
@@ -49,7 +51,7 @@ def claim(proposal: Proposal, *, held: Held, deployment: uuid.UUID, rules: Claim
     with transaction.atomic():
         held.require()
         state = risk.trading_state(proposal.venue, lock=True)
-        reason = _reason_not_to_send(proposal, rules)
+        reason = _stopped_since(proposal, state) or _reason_not_to_send(proposal, rules)
         if reason:
             proposals.void(proposal=proposal, reason=reason)
             return None
@@ -61,12 +63,22 @@ def claim(proposal: Proposal, *, held: Held, deployment: uuid.UUID, rules: Claim
         return _insert(order)
 
 
+def _stopped_since(proposal: Proposal, state: TradingState) -> str:
+    """A stop voids what was approved before it, also when trading was resumed in between; not a person's own exit."""
+    stops = state.events.filter(
+        to_state=TradingMode.HALTED, at__gte=proposal.decided_at or proposal.created_at
+    )
+    stopped = not proposal.is_manual_exit and stops.exists()
+    return "E306: trading was stopped after the approval" if stopped else ""
+
+
 def _reason_not_to_send(proposal: Proposal, rules: ClaimRules) -> str:
     """Why this approval must not be sent any more; empty when it may. An exception counts as a no."""
     approved_at = proposal.decided_at
     if approved_at is None or timezone.now() - approved_at > rules.approval_life:
         return "the approval was not claimed in time"
-    if Order.objects.filter(ticker=proposal.ticker, state=OrderState.UNKNOWN).exists():
+    unproven = (OrderState.SENDING, OrderState.UNKNOWN)  # sending: left so by a process that died
+    if Order.objects.filter(venue=proposal.venue, ticker=proposal.ticker, state__in=unproven).exists():
         return "E610: an order in this market has an unknown outcome"
     try:
         report = risk.check_order(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from django.db import transaction
+
 from approvals import proposals
 from approvals.models import Proposal
+from portfolio import risk
+from portfolio.models import Reservation
 from trading.models import Order
 
 
@@ -23,6 +27,18 @@ def close_position(*, venue: str, ticker: str, actor: str, quantity: Decimal | N
 
     Returns the approved proposal. Raises ExitWorking, NothingHeld, NobodyBids, UnknownMarket, Denied.
     """
-    if Order.objects.open().filter(venue=venue, ticker=ticker, reduce_only=True).exists():
-        raise ExitWorking(ticker)
-    return proposals.close_position(venue=venue, ticker=ticker, actor=actor, quantity=quantity)
+    with transaction.atomic():
+        risk.trading_state(venue, lock=True)  # two clicks are one exit
+        if _is_leaving(venue, ticker):
+            raise ExitWorking(ticker)
+        return proposals.close_position(venue=venue, ticker=ticker, actor=actor, quantity=quantity)
+
+
+def _is_leaving(venue: str, ticker: str) -> bool:
+    """Whether an exit is approved, working, or filled and not yet in the books."""
+    exits = {"venue": venue, "ticker": ticker, "reduce_only": True}
+    reserved = Reservation.objects.standing(venue).filter(ticker=ticker).values("key")
+    return (
+        Order.objects.open().filter(**exits).exists()
+        or Proposal.objects.filter(**exits, public_id__in=reserved).exists()
+    )

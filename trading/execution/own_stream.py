@@ -33,10 +33,14 @@ class OwnStream:
     venue: str
     open_stream: Callable[[], StreamGateway]
     stop: threading.Event
+    _following: bool = False
     _news: queue.Queue[StreamEvent] = field(default_factory=lambda: queue.Queue(_CAPACITY))
 
     def start(self) -> None:
-        """Follow in the background until `stop`."""
+        """Follow in the background until `stop`. A second call does nothing."""
+        if self._following:
+            return
+        self._following = True
         threading.Thread(target=self._follow, name="own-stream", daemon=True).start()
         threading.Thread(target=self._write, name="own-stream-writer", daemon=True).start()
 

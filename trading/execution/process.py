@@ -40,10 +40,10 @@ class Execution:
     _asked_at: float = float("-inf")
 
     def run(self) -> None:
-        """Work until `stop`. Start-up and recovery are one path: compare first, then claim."""
-        self.news.start()
+        """Work until `stop`. Start-up and recovery are one path: cancel, compare, then claim."""
         while not self.stop.is_set():
             try:
+                close_old_connections()  # a connection that the database hung up is never used again
                 with locks.lease(LEASE, ttl=self.lease_ttl) as held:
                     self._work(held)
             except locks.Busy:
@@ -55,7 +55,9 @@ class Execution:
                 self.stop.wait(SCAN_EVERY)
 
     def _work(self, held: locks.Held) -> None:
+        self.router.call_off()
         self.barrier()
+        self.news.start()  # not before the account is open: its first balance holds all earlier fills
         self.on_ready()
         for _ in nudges(SCAN_EVERY, self.stop):
             close_old_connections()

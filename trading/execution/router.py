@@ -48,13 +48,19 @@ class Router:
 
     def round(self, held: Held) -> int:
         """One look at the database: halt first, then cancels, then claims. Returns how many orders were sent."""
-        mode = TradingMode(risk.trading_state(self.venue).mode)
-        if mode is TradingMode.HALTED:
-            lifecycle.request_cancel_all(venue=self.venue, actor="execution", reason="trading is stopped")
-        for order in Order.objects.cancel_wanted().filter(venue=self.venue):
-            self.cancel(order)
+        self.call_off()
         waiting = Proposal.objects.unclaimed().filter(venue=self.venue)
         return sum(self.send(proposal, held) for proposal in waiting)
+
+    def call_off(self) -> None:
+        """Cancel what shall not stand any more. Asks the exchange nothing first: a way out never waits for a read."""
+        state = risk.trading_state(self.venue)
+        if TradingMode(state.mode) is TradingMode.HALTED:
+            lifecycle.request_cancel_all(venue=self.venue, actor="execution", reason="trading is stopped")
+        else:
+            lifecycle.request_cancel_stopped(venue=self.venue, kill_epoch=state.kill_epoch)
+        for order in Order.objects.cancel_wanted().filter(venue=self.venue):
+            self.cancel(order)
 
     def send(self, proposal: Proposal, held: Held) -> bool:
         """Claim one proposal and send its order once. False when it was voided or somebody else took it."""
