@@ -29,6 +29,12 @@ class Valuation:
     fees: Decimal
     unrealized: Decimal | None
     unmarked: int
+    marked: Decimal = ZERO  # what the holdings with a mark would fetch
+
+    @property
+    def at_least(self) -> Decimal:
+        """The equity if every holding without a mark turns out worthless: a bound that needs no price."""
+        return self.cash + self.marked
 
     @property
     def equity(self) -> Decimal | None:
@@ -37,7 +43,7 @@ class Valuation:
 
 def value(cash: Decimal, holdings: Iterable[tuple[Holding, Decimal | None]]) -> Valuation:
     """Add up holdings with their marks (own-side prices)."""
-    cost = realized = fees = gain = ZERO
+    cost = realized = fees = gain = marked = ZERO
     unmarked = 0
     for holding, price in holdings:
         cost, realized, fees = cost + holding.cost, realized + holding.realized, fees + holding.fees
@@ -46,4 +52,5 @@ def value(cash: Decimal, holdings: Iterable[tuple[Holding, Decimal | None]]) -> 
             unmarked += 1
         else:
             gain += unrealized
-    return Valuation(cash, cost, realized, fees, None if unmarked else gain, unmarked)
+            marked += holding.cost + unrealized
+    return Valuation(cash, cost, realized, fees, None if unmarked else gain, unmarked, marked)

@@ -131,6 +131,14 @@ def levels(ask: str) -> dict[str, list[list[str]]]:
     return {"bids": [[str(D(ask) - D("0.02")), "500.00"]], "asks": [[ask, "500.00"]]}
 
 
+def test_a_held_market_that_waits_for_its_settlement_stops_no_other(market: Market) -> None:
+    closed = factories.MarketFactory(close_at=timezone.now() - timedelta(minutes=1), status="closed")
+    Position.objects.create(
+        venue=VENUE, ticker=closed.ticker, event_ticker=closed.event_ticker, quantity=D(40), cost=D(16)
+    )
+    assert len(look(Tape(market.ticker, "0.58")).proposed) == 1
+
+
 def test_an_analyst_that_breaks_is_no_idea(market: Market) -> None:
     assert look(Tape(market.ticker, "0.58"), Broken()).reasons == {"the analyst failed": 1}
 

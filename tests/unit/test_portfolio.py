@@ -109,3 +109,9 @@ def test_a_missing_mark_makes_equity_unknown_not_zero() -> None:
     held = Holding(D(10), D(4))
     assert value(D(100), [(held, None)]).equity is None
     assert value(D(100), [(held, D("0.5"))]).equity == D("105.0")
+
+
+def test_equity_is_at_least_what_can_be_sold_now() -> None:
+    marked, unmarked = Holding(D(10), cost=D(4)), Holding(D(20), cost=D(8))
+    assert value(D(100), [(marked, D("0.5")), (unmarked, None)]).at_least == D(105)
+    assert value(D(100), [(marked, D("0.5"))]).at_least == value(D(100), [(marked, D("0.5"))]).equity

@@ -198,10 +198,8 @@ def _levels(row: Market, side: str) -> tuple[tuple[Decimal, Decimal], ...]:
 def _ideas(
     venue: str, analyst: Analyst, briefs: list[MarketBrief], appetite: Appetite, done: Round
 ) -> list[Idea]:
-    equity = ledger.valuation(venue).equity
-    if equity is None:
-        done.reasons["equity is unknown"] += 1
-        return []
+    # Between its close and its settlement a held market has no bid: what it may bring is not wagered again meanwhile.
+    equity = ledger.valuation(venue).at_least
     held: dict[str, Decimal] = dict(Position.objects.held(venue).values_list("ticker", "quantity"))
     ideas = []
     for brief in briefs:
