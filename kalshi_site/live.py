@@ -6,11 +6,13 @@ pages fetch the truth, so a lost hint costs freshness and never correctness.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from channels.layers import BaseChannelLayer, get_channel_layer
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -18,6 +20,11 @@ from django.utils import timezone
 from kalshi_site.models import ChangeLog, TopicHead
 
 log = logging.getLogger(__name__)
+
+# Seconds. Execution announces between the claim and the send: a layer that hangs may cost it little, and only once.
+PATIENCE = 1.0
+SILENCE = 2.0
+_silent_until = [float("-inf")]
 
 
 def group_of(topic: str) -> str:
@@ -51,12 +58,20 @@ def publish(topic: str, payload: dict[str, Any]) -> bool:
     if layer is None:
         return False
     message = {"type": "live.event", "topic": topic, "data": payload, "ts": _now_ms()}
+    if time.monotonic() < _silent_until[0]:
+        return False
     try:
-        async_to_sync(layer.group_send)(group_of(topic), message)
+        async_to_sync(_send)(layer, group_of(topic), message)
     except Exception as error:  # any transport fault: a hint must never break the deed it announces
         log.warning("live.publish.failed", extra={"topic": topic, "error": repr(error)})
+        if isinstance(error, TimeoutError):
+            _silent_until[0] = time.monotonic() + SILENCE
         return False
     return True
+
+
+async def _send(layer: BaseChannelLayer, group: str, message: dict[str, Any]) -> None:
+    await asyncio.wait_for(layer.group_send(group, message), PATIENCE)
 
 
 def _now_ms() -> int:

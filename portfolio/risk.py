@@ -26,7 +26,7 @@ from portfolio.domain.limits import (
 from portfolio.models import CashEntry, Position, Reservation, RiskLimit, TradingState, TradingStateEvent
 from trading.domain.markets import MarketFacts
 from trading.domain.orders import BookSide, Terms
-from trading.domain.prices import MONEY_STEP
+from trading.domain.prices import MONEY_STEP, complement
 
 ZERO = Decimal(0)
 FactsSource = Callable[[Collection[str]], Mapping[str, MarketFacts]]
@@ -183,6 +183,22 @@ def reserve(*, venue: str, key: str, terms: Terms, event_ticker: str, report: Ri
         signed_quantity=terms.signed_quantity,
         unit_cost=(report.cost.cost / terms.quantity).quantize(MONEY_STEP, ROUND_CEILING),
         unit_fee=(report.cost.fee / terms.quantity).quantize(MONEY_STEP, ROUND_CEILING),
+    )
+
+
+def reserve_foreign(*, venue: str, key: str, terms: Terms, event_ticker: str) -> None:
+    """Hold what an order found on the exchange may cost, as if it opened with every contract. Once per key."""
+    entry = terms.yes_price if terms.book_side is BookSide.BID else complement(terms.yes_price)
+    Reservation.objects.get_or_create(
+        key=key,
+        defaults={
+            "venue": venue,
+            "ticker": terms.ticker,
+            "event_ticker": event_ticker,
+            "signed_quantity": terms.signed_quantity,
+            "unit_cost": entry,
+            "unit_fee": ZERO,  # counted by the exchange's own balance once it is charged
+        },
     )
 
 

@@ -215,7 +215,8 @@ def data_age(case: Case) -> Check:
     if age is None:
         verdict = Verdict.PASS if case.reduce_only else Verdict.BLOCK
         return Check("data_age", "Price age", verdict, "E312", "never quoted")
-    seconds = max(Decimal(str(round(age.total_seconds(), 3))), Decimal(0))
+    # A price from the future beyond the limit means that a clock is wrong: its age is not known then.
+    seconds = abs(Decimal(str(round(age.total_seconds(), 3))))
     verdict = Verdict.BLOCK if seconds > limit and not case.reduce_only else Verdict.PASS
     text = f"{seconds:.1f} s of {limit:.0f} s"
     return Check("data_age", "Price age", verdict, "E312", text, "seconds", Decimal(0), seconds, limit)

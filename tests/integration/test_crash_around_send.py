@@ -24,6 +24,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from approvals import decisions
+from portfolio import risk
 from portfolio.models import Reservation
 from tests import factories
 from tests.exchanges import ROOT, PaperExchange, database_url, paper_exchange
@@ -32,7 +33,7 @@ from trading.exchange.account import open_account
 from trading.exchange.auth import open_signer
 from trading.exchange.market_data import open_market_data
 from trading.exchange.orders import open_orders
-from trading.models import Market, Order, Quote
+from trading.models import Market, Order
 
 D = Decimal
 WAITING = {OrderState.SENDING, OrderState.UNKNOWN}
@@ -87,7 +88,7 @@ def markets(exchange: PaperExchange, count: int) -> list[Market]:
         factories.QuoteFactory(market=row, yes_bid=market.quote.yes_bid, yes_ask=market.quote.yes_ask)
         rows.append(row)
     assert len(rows) == count
-    Quote.objects.update(as_of=timezone.now() + timedelta(minutes=10))
+    risk.set_limit(name="data_age", value=Decimal(600), actor="test")
     return rows
 
 

@@ -24,9 +24,9 @@ from approvals.domain.lifecycle import DeadlinePassed, ProposalState, WrongState
 from approvals.models import Decision, Proposal, ProposalEvent
 from kalshi_site.models import User
 from kalshi_site.versioning import StaleVersion
+from portfolio import risk
 from portfolio.models import Reservation
 from tests import factories
-from trading.models import Quote
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "120"))
 CHUNK = 40
@@ -110,9 +110,9 @@ def cast() -> None:
 
 def run(rounds: int, *, naive: bool) -> list[tuple[int, str]]:
     market = factories.quoted_market()
-    Quote.objects.update(
-        as_of=timezone.now() + timedelta(hours=1)
-    )  # the price must not grow old during the race
+    risk.set_limit(
+        name="data_age", value=Decimal(3600), actor="test"
+    )  # prices must not grow too old in the race
     proposals = [
         factories.ProposalFactory(
             market=market, quantity=Decimal("0.01"), deadline_at=timezone.now() + timedelta(minutes=30)

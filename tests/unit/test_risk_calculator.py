@@ -85,6 +85,8 @@ BOUNDARIES = [
     ("price_collar", {"order": terms(price="0.60")}, {"order": terms(price="0.61")}),
     ("data_age", {"book": replace(MARKET.book, as_of=NOW - timedelta(seconds=10))},
      {"book": replace(MARKET.book, as_of=NOW - timedelta(seconds=10.001))}),
+    ("data_age", {"book": replace(MARKET.book, as_of=NOW + timedelta(seconds=10))},
+     {"book": replace(MARKET.book, as_of=NOW + timedelta(seconds=10.001))}),
     ("market_open", {"close_at": NOW + timedelta(seconds=20.001)}, {"close_at": NOW + timedelta(seconds=20)}),
     ("market_open", {"open_at": NOW}, {"open_at": NOW + timedelta(seconds=1)}),
     ("price_grid", {"order": terms(price="0.51")}, {"order": terms(price="0.505")}),

@@ -262,8 +262,7 @@ def _add_to_order(order: Order, fill: Fill) -> None:
         **_called_back(order, state),
     )
     _remember(fresh, order.state, "exchange", f"fill of {fill.quantity} at {fill.price}")
-    if fresh.proposal is not None:
-        risk.consume(key=fresh.proposal.public_id, book_side=BookSide(fill.book_side), count=fill.quantity)
+    risk.consume(key=_reserved_as(fresh), book_side=BookSide(fill.book_side), count=fill.quantity)
     _release_when_over(fresh)
 
 
@@ -279,11 +278,16 @@ def _after_fill(known: OrderState, *, whole: bool) -> OrderState:
 
 def _release_when_over(order: Order) -> None:
     """Give the reservation back once the order is over and all that filled is in the books."""
-    if order.is_open or order.proposal is None:
+    if order.is_open:
         return
     booked = order.fills.aggregate(total=Sum("quantity"))["total"] or ZERO
-    if booked >= order.filled_quantity:
-        risk.release(key=order.proposal.public_id)
+    # Of an order found, earlier fills may be booked as nobody's: they will not come again.
+    if order.proposal is None or booked >= order.filled_quantity:
+        risk.release(key=_reserved_as(order))
+
+
+def _reserved_as(order: Order) -> str:
+    return order.public_id if order.proposal is None else order.proposal.public_id
 
 
 def request_cancel(*, order: Order, actor: str, reason: str = "") -> Order:
@@ -365,6 +369,9 @@ def adopt(venue: str, report: OrderReport) -> Order | None:
                 attempts=0,
             )
             _remember(order, "", "exchange", "found on the exchange")
+            risk.reserve_foreign(
+                venue=venue, key=order.public_id, terms=order.terms, event_ticker=order.event_ticker
+            )
             return order
     except IntegrityError:
         return None

@@ -34,7 +34,10 @@ def nudges(timeout: float, stop: threading.Event) -> Iterator[bool]:
     """Yield True at a nudge and False after `timeout` seconds without one, until `stop`, with or without Redis."""
     while not stop.is_set():
         try:
-            with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5) as client:
+            # A Redis that accepts and never answers must not hold the loop either.
+            with redis.Redis.from_url(
+                settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5
+            ) as client:
                 listener = client.pubsub(ignore_subscribe_messages=True)
                 listener.subscribe(CHANNEL)
                 while not stop.is_set():

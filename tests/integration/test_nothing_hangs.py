@@ -1,0 +1,126 @@
+"""Parts that are reachable and silent, and writers that meet: neither holds up execution."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection, connections, transaction
+
+from kalshi_site import live
+from portfolio import risk
+from portfolio.models import Reservation
+from tests import factories
+from tests.fakes import FakeExchange
+from trading.execution import lifecycle
+from trading.execution.reconcile import Reconciled, Reconciler
+from trading.execution.wake import nudges
+from trading.models import Fill, Order
+
+D = Decimal
+VENUE = factories.VENUE
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
+
+
+def test_a_redis_that_accepts_and_never_answers_delays_no_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(path))
+        mute.listen()
+        monkeypatch.setattr(settings, "REDIS_URL", f"unix://{path}")
+        stop, looks = threading.Event(), list[bool]()
+
+        def look() -> None:
+            looks.append(next(iter(nudges(0.01, stop))))
+
+        worker = threading.Thread(target=look, daemon=True)
+        worker.start()
+        worker.join(10)
+    assert looks == [False]
+
+
+class Mute:
+    """A channel layer that takes a message and never comes back."""
+
+    asked = 0
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        self.asked += 1
+        await asyncio.Event().wait()
+
+
+def test_a_channel_layer_that_hangs_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Mute()
+    monkeypatch.setattr(live, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(live, "PATIENCE", 0.01)
+    monkeypatch.setattr(live, "_silent_until", [float("-inf")])
+    assert [live.publish("orders", {}) for _ in range(3)] == [False] * 3
+    assert layer.asked == 1
+
+
+def test_a_cancel_of_all_and_a_fill_do_not_lock_each_other_out() -> None:
+    """A cancel-all in one transaction, as under an Idempotency-Key, while a fill of its last order is booked."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one lock")
+    factories.funded()
+    market = factories.quoted_market()
+    for _ in range(2):
+        factories.OrderFactory(proposal=factories.ProposalFactory(state="claimed", market=market))
+    last = Order.objects.latest("pk")
+    live.changed("orders", key="x", version=1)
+    filling, faults = threading.Event(), list[Exception]()
+
+    def book() -> None:
+        exchange = FakeExchange()
+        report = exchange.rest(
+            {"client_order_id": "", "ticker": market.ticker, "side": "bid", "price": "0.5", "count": "10"}
+        )
+        news = exchange.execute(report.order_id, D(4))
+        from dataclasses import replace
+
+        try:
+            with transaction.atomic():
+                Order.objects.select_for_update().get(pk=last.pk)
+                filling.set()
+                threading.Event().wait(0.3)
+                lifecycle.record_fill(VENUE, replace(news, order_id=str(last.venue_order_id)))
+        except Exception as error:
+            faults.append(error)
+        finally:
+            connections.close_all()
+
+    worker = threading.Thread(target=book)
+    worker.start()
+    filling.wait(5)
+    with transaction.atomic():
+        asked = lifecycle.request_cancel_all(venue=VENUE, actor="operator")
+    worker.join(10)
+    assert (faults, len(asked), Fill.objects.count()) == ([], 2, 1)
+
+
+def test_an_order_found_on_the_exchange_counts_until_it_is_over() -> None:
+    factories.funded()
+    market = factories.quoted_market()
+    exchange = FakeExchange()
+    judge = Reconciler(VENUE, exchange, exchange)  # type: ignore[arg-type]
+    exchange.rest(
+        {"client_order_id": "by-hand", "ticker": market.ticker, "side": "ask", "price": "0.30", "count": "10"}
+    )
+    judge.run()
+    facts = risk.portfolio_facts(VENUE, risk.facts_of(market.ticker))
+    assert (facts.reserved_cash, facts.event_exposure, facts.pending) == (D(7), D(7), D(-10))
+    exchange.execute("venue-1", D(4))
+    judge.run()
+    assert Reservation.objects.get().signed_quantity == D(-6)
+    exchange.cancel("venue-1", market_ticker="")
+    judge.orders(Reconciled())
+    assert Reservation.objects.get().released_at is not None
