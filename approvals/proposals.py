@@ -79,7 +79,7 @@ def _submit(draft: Draft) -> Proposal:
             event_ticker=market.event_ticker,
             report=report,
         )
-    reason = "; ".join(check.text for check in report.blocks) or draft.note
+    reason = "; ".join(f"{check.label}: {check.text}" for check in report.blocks) or draft.note
     remember(
         proposal, before="", actor=draft.proposer, reason=reason, person=draft.origin is not Origin.AGENT
     )
@@ -132,7 +132,7 @@ def _row(draft: Draft, market: MarketFacts, report: RiskReport, policy: Policy) 
         "required_approvals": 0 if policy is Policy.AUTO else 1,
         "decided_at": now if decided else None,
         "decided_by": {Policy.DENY: "risk gateway", Policy.AUTO: draft.proposer}.get(policy, ""),
-        "decision_reason": "; ".join(check.text for check in report.blocks),
+        "decision_reason": "; ".join(f"{check.label}: {check.text}" for check in report.blocks),
     }
 
 
