@@ -21,7 +21,7 @@ from approvals.tasks import expire_due
 from kalshi_site import locks
 from portfolio.models import CashEntry, Position
 from tests import factories
-from tests.fakes import FakeExchange, drop_before_accept
+from tests.fakes import FakeExchange
 from trading import tasks
 from trading.agent.forecaster import OfflineAnalyst
 from trading.exchange.errors import NoAnswer
@@ -272,14 +272,9 @@ def test_a_second_exit_is_refused_while_the_first_is_under_way() -> None:
         close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
 
 
-def test_cancel_everything_and_an_unproven_cancel_are_told_apart(
-    stop: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exchange = FakeExchange(behaviour=drop_before_accept)
+def test_a_cancel_without_proof_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange = FakeExchange()
     router = Router(VENUE, exchange, uuid.UUID(int=3))
-    assert router.cancel_everything() is True
-    monkeypatch.setattr(exchange, "cancel_all", lambda: Unknown("no complete answer in 5 s"))
-    assert router.cancel_everything() is False
     order = factories.OrderFactory(venue_order_id="venue-9")
     monkeypatch.setattr(exchange, "cancel", lambda *_, **__: Unknown("no complete answer in 5 s"))
     router.cancel(order)

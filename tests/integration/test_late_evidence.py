@@ -20,7 +20,7 @@ from trading.domain.orders import IllegalMove, OrderState
 from trading.exchange.outcomes import Accepted
 from trading.exchange.reports import OrderReport, PositionReport
 from trading.execution import lifecycle
-from trading.execution.reconcile import Reconciler, is_settled
+from trading.execution.reconcile import Reconciler
 from trading.execution.router import Router
 from trading.models import Order
 
@@ -126,13 +126,6 @@ def test_an_order_that_the_exchange_does_not_show_yet_is_left_as_it_is() -> None
     factories.OrderFactory(venue_order_id="venue-not-there-yet")
     reconciler(exchange).run()
     assert Order.objects.get().state == "resting"
-
-
-def test_the_barrier_is_open_only_without_unproven_orders() -> None:
-    order = factories.OrderFactory(state="unknown")
-    assert not is_settled(VENUE)
-    Order.objects.filter(pk=order.pk).update(state="resting")
-    assert is_settled(VENUE)
 
 
 def test_an_order_without_an_exchange_id_cannot_be_canceled_by_it() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, transaction
 from django.db.models import Min
 from django.utils import timezone
 
@@ -20,10 +20,10 @@ from kalshi_site import audit
 from kalshi_site.versioning import StaleVersion
 from portfolio import ledger
 from portfolio.models import CashEntry, Position, Reservation
-from trading.domain.orders import OPEN, IllegalMove, OrderState
+from trading.domain.orders import IllegalMove, OrderState
 from trading.exchange.errors import ExchangeError, UnknownThere, UnreadableAnswer
 from trading.exchange.gateway import AccountGateway, MarketDataGateway
-from trading.exchange.reports import FillReport, OrderReport, SettlementReport
+from trading.exchange.reports import FillReport, OrderReport, PositionReport, SettlementReport
 from trading.execution import lifecycle
 from trading.models import Cycle, Fill, Market, Order
 from trading.models.cycle import COMPLETE, UPDATE
@@ -117,24 +117,25 @@ class Reconciler:
         if entry is not None:
             return entry.at
         now = timezone.now()
-        for report in self.account.positions():
-            if report.quantity:
-                self._take_over(report.ticker, report.quantity, report.exposure)
-        ledger.open_account(venue=self.venue, balance=self.account.balance().cash, at=now)
+        reports, balance = self.account.positions(), self.account.balance()
+        with transaction.atomic():  # positions of one moment and cash of another are no account
+            if ledger.open_account(venue=self.venue, balance=balance.cash, at=now):
+                for report in reports:
+                    self._take_over(report)
         log.info("account.opened", extra={"venue": self.venue})
         return now
 
-    def _take_over(self, ticker: str, quantity: Decimal, cost: Decimal) -> None:
-        market = Market.objects.filter(ticker=ticker).first()
-        Position.objects.get_or_create(
+    def _take_over(self, report: PositionReport) -> None:
+        if report.quantity == 0:
+            return
+        market = Market.objects.filter(ticker=report.ticker).first()
+        Position.objects.create(
             venue=self.venue,
-            ticker=ticker,
-            defaults={
-                "event_ticker": market.event_ticker if market else ticker,
-                "title": market.title if market else "",
-                "quantity": quantity,
-                "cost": cost,
-            },
+            ticker=report.ticker,
+            event_ticker=market.event_ticker if market else report.ticker,
+            title=market.title if market else "",
+            quantity=report.quantity,
+            cost=report.exposure,
         )
 
     # -- orders ------------------------------------------------------------------------------------
@@ -294,10 +295,3 @@ def mark_overdue(venue: str) -> int:
     """A send without a written answer past its time proves nothing any more: unknown."""
     overdue = Order.objects.filter(venue=venue, state=OrderState.SENDING, answer_due_at__lt=timezone.now())
     return len([lifecycle.mark_unknown(order, "no answer was written down in time") for order in overdue])
-
-
-def is_settled(venue: str) -> bool:
-    """True when no order waits for proof: the start-up barrier of execution."""
-    return not Order.objects.filter(
-        venue=venue, state__in=OPEN & {OrderState.SENDING, OrderState.UNKNOWN}
-    ).exists()

@@ -21,7 +21,7 @@ from portfolio.domain.limits import TradingMode
 from trading.exchange.auth import Signer
 from trading.exchange.gateway import OrderGateway
 from trading.exchange.orders import open_orders
-from trading.exchange.outcomes import AllCanceled, Canceled, NotOpen, SubmitOutcome, Unknown
+from trading.exchange.outcomes import Canceled, NotOpen, SubmitOutcome, Unknown
 from trading.execution import lifecycle
 from trading.execution.claims import ClaimRules, claim
 from trading.models import Order
@@ -104,10 +104,6 @@ class Router:
                 log.warning(
                     "order.cancel.unproven", extra={"order": order.public_id, "outcome": repr(outcome)}
                 )
-
-    def cancel_everything(self) -> bool:
-        """The last resort: cancel all at the exchange in one call. True when proven."""
-        return isinstance(self.orders.cancel_all(), AllCanceled)
 
 
 def open_order_gateway(rest_url: str, signer: Signer) -> OrderGateway:
