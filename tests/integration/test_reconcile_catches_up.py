@@ -21,6 +21,7 @@ from tests import factories
 from tests.fakes import FakeExchange, drop_after_accept, fill
 from trading.domain.orders import OrderState
 from trading.engine.update_cycle import update_cycle
+from trading.exchange.errors import ErrorAnswer, RateLimited
 from trading.exchange.reports import FillReport, SettlementReport
 from trading.execution import lifecycle
 from trading.execution.reconcile import Evidence, Reconciled, Reconciler
@@ -90,6 +91,34 @@ def absent(exchange: FakeExchange, held: locks.Held) -> Order:
     order.refresh_from_db()
     assert order.state == "absent"
     return order
+
+
+def test_an_account_is_opened_whole_or_not_at_all(
+    exchange: Windowed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market = factories.quoted_market()
+    exchange.rest(
+        {"client_order_id": "x", "ticker": market.ticker, "side": "bid", "price": "0.40", "count": "10"}
+    )
+    exchange.execute("venue-1", D(4))
+    monkeypatch.setattr(exchange, "balance", Raises(RateLimited(ErrorAnswer(429))))
+    with pytest.raises(RateLimited):
+        reconciler(exchange).open_account()
+    monkeypatch.undo()
+    exchange.execute("venue-1", D(6))
+    reconciler(exchange).open_account()
+    assert Position.objects.get().quantity == D(10)
+    assert ledger.cash(VENUE) == exchange.cash
+
+
+class Raises:
+    """A read that fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self) -> Any:
+        raise self.error
 
 
 def test_an_absent_order_that_rests_after_all_is_taken_back_reserved_and_canceled(
