@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -91,3 +92,15 @@ async def test_the_real_engine_takes_every_order_of_the_house(tmp_path: Path) ->
     states = [listing.status.value for listing in run.exchange.catalog.listings.values()]
     assert states.count("active") >= 24
     assert states.count("finalized") == 3
+
+
+async def test_a_fresh_exchange_has_five_minutes_behind_it_and_the_right_time_again(tmp_path: Path) -> None:
+    exchange = Exchange(Journal(tmp_path / "journal.jsonl"))
+    world = asyncio.create_task(SimulatedWorld(7).run(exchange))
+    await asyncio.sleep(0)
+    world.cancel()
+    began = datetime.now(UTC) - timedelta(minutes=4)
+    trades = [trade.at_ms for listing in exchange.catalog.listings.values() for trade in listing.trades]
+    assert min(trades) < began.timestamp() * 1000 < max(trades)
+    assert abs(exchange.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    assert any(listing.status == "finalized" for listing in exchange.catalog.listings.values())

@@ -29,9 +29,9 @@ Rules for a world
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from trading.domain.matching import Lots, Ticks
@@ -66,6 +66,9 @@ class Venue(Protocol):
 
     def now(self) -> datetime:
         """The exchange's clock, UTC."""
+
+    def live_through(self, past: timedelta, pace: timedelta, act: Callable[[], None]) -> None:
+        """Act out the past up to now in steps, before anybody can watch or trade; `now` tells the acted time."""
 
     # Listing and lifecycle
 

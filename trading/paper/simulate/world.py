@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -20,6 +20,7 @@ ACTIONS_PER_SECOND = 44.0  # what the makers may do in the long run; the takers 
 ACTIONS_IN_HAND = 240.0  # enough to quote a new event at once
 LAST_ORDERS = 0.6  # seconds before the close after which nobody acts
 READING_DELAY = 1.0  # seconds from close to determination
+PAST = timedelta(minutes=5)  # what a fresh exchange has behind it when it opens its doors
 
 
 @dataclass(slots=True)
@@ -49,10 +50,19 @@ class SimulatedWorld:
 
     async def run(self, exchange: Venue) -> None:
         """Drive the exchange until canceled."""
-        self.begin(exchange)
+        if exchange.restored():
+            self.begin(exchange)
+        else:
+            exchange.live_through(PAST, timedelta(seconds=1 / TICKS_PER_SECOND), lambda: self._live(exchange))
         while True:
             await asyncio.sleep(1 / TICKS_PER_SECOND)
             self.step(exchange)
+
+    def _live(self, venue: Venue) -> None:
+        if self._last_step is None:
+            self.begin(venue)
+        else:
+            self.step(venue)
 
     def begin(self, venue: Venue) -> None:
         """List the series, take back the markets of an earlier run, list and quote what stands now."""
