@@ -53,7 +53,7 @@ class Appetite:
 
     interval: timedelta = timedelta(seconds=15)
     time_to_decide: timedelta = timedelta(minutes=5)
-    least_edge: Decimal = Decimal("0.015")
+    least_edge: Decimal = Decimal("0.0125")
     most_edge: Decimal = Decimal(
         "0.25"
     )  # a larger one is a data error until shown otherwise (FIELD.md 3, rule 16)
