@@ -20,14 +20,20 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
+from prometheus_client import REGISTRY
 
 from kalshi_site.models import Lease
+from kalshi_site.views.metrics import DeskCollector
 from portfolio.models import TradingState
+from trading.domain.prices import dollars_text
+from trading.engine.update_cycle import standing_drift
 from trading.execution.process import LEASE as EXECUTION_LEASE
 from trading.models import Quote
 
 # The feed proves a quiet book current every few seconds; older than this, it is not following the exchange.
 OLDEST_QUOTE = timedelta(seconds=30)
+
+REGISTRY.register(DeskCollector())
 
 Check = Callable[[], str]
 """Returns "" when all is well, else one sentence saying what is not."""
@@ -111,6 +117,11 @@ def _execution() -> str:
     return ""
 
 
+def _books() -> str:
+    drift = standing_drift()
+    return "" if drift is None else f"cash differs from the exchange by {dollars_text(drift, signed=True)}"
+
+
 def _quotes() -> str:
     newest = Quote.objects.filter(trusted=True).aggregate(newest=Max("verified_at"))["newest"]
     if newest is None:
@@ -165,5 +176,6 @@ TRADING: dict[str, Check] = {
     "trading": _guarded(_trading_state),
     "execution": _guarded(_execution),
     "quotes": _guarded(_quotes),
+    "books": _guarded(_books),
     "processes": _processes,
 }
