@@ -11,11 +11,12 @@ from django.conf import settings
 
 from trading import tasks
 from trading.agent.forecaster import OfflineAnalyst
-from trading.exchange.account import open_account
+from trading.exchange.account import Account, open_account
 from trading.exchange.auth import Signer, open_signer
 from trading.exchange.errors import KeyFileRefused
 from trading.exchange.gateway import StreamGateway
-from trading.exchange.market_data import open_market_data
+from trading.exchange.market_data import MarketData, open_market_data
+from trading.exchange.reads import quick_reads
 from trading.exchange.stream import open_stream
 from trading.execution.own_stream import OwnStream
 from trading.execution.process import Execution
@@ -70,7 +71,13 @@ def execution(stop: threading.Event, on_ready: Callable[[], None]) -> Execution:
         deployment=deployment_id(),
     )
     news = OwnStream(venue=settings.KALSHI_PROFILE, open_stream=_open_own_stream, stop=stop)
-    return Execution(router=router, reconciler=reconciler(), news=news, stop=stop, on_ready=on_ready)
+    # Its questions must not keep a Stop waiting: the update loop asks patiently, execution asks quickly.
+    asks = Reconciler(
+        venue=settings.KALSHI_PROFILE,
+        account=Account(quick_reads(settings.KALSHI_REST_URL, read_signer())),
+        market_data=MarketData(quick_reads(settings.KALSHI_REST_URL)),
+    )
+    return Execution(router=router, reconciler=asks, news=news, stop=stop, on_ready=on_ready)
 
 
 def _open_own_stream() -> StreamGateway:

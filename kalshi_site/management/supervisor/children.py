@@ -93,6 +93,9 @@ class Child:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), grace)
         self._end_group()
+        if process is not None:
+            with contextlib.suppress(TimeoutError):  # killed: a moment to be reaped, before the loop closes
+                await asyncio.wait_for(process.wait(), 1.0)
         self._tell("stopped", "")
 
     async def _restart(self) -> None:
