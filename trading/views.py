@@ -19,8 +19,8 @@ from approvals.proposals import NobodyBids, NothingHeld
 from portfolio.models import Position
 from portfolio.risk import Denied, UnknownMarket
 from trading.domain.prices import count_text
+from trading.execution.cancels import NotCancelable, request_cancel, request_cancel_all
 from trading.execution.exits import ExitWorking, close_position
-from trading.execution.lifecycle import NotCancelable, request_cancel, request_cancel_all
 from trading.execution.wake import wake
 from trading.forms import TABS, MarketFilter
 from trading.models import Fill, Market, Order

@@ -23,7 +23,7 @@ from tests import factories
 from tests.fakes import FakeExchange, accept, drop_after_accept, drop_before_accept, fill
 from trading.domain.orders import OrderState
 from trading.exchange.outcomes import NotSent, Refused, Unknown
-from trading.execution import lifecycle
+from trading.execution import cancels, fills, lifecycle
 from trading.execution.claims import ClaimRules
 from trading.execution.reconcile import Evidence, Reconciled, Reconciler, mark_overdue
 from trading.execution.router import Router
@@ -103,8 +103,8 @@ def test_the_same_fill_is_booked_once_however_often_it_comes(
     approved()
     router(exchange).round(held)
     report = exchange.executions[0]
-    assert lifecycle.record_fill(VENUE, report) is not None
-    assert lifecycle.record_fill(VENUE, report) is None
+    assert fills.record_fill(VENUE, report) is not None
+    assert fills.record_fill(VENUE, report) is None
     reconciler(exchange).run()
     assert Fill.objects.count() == 1
     assert CashEntry.objects.filter(kind="fill").count() == 1
@@ -116,9 +116,7 @@ def test_a_fill_that_overtakes_the_answer_is_kept(exchange: FakeExchange, held: 
         news = ex.execute(answer.order_id, D(4))
         from dataclasses import replace
 
-        assert (
-            lifecycle.record_fill(VENUE, replace(news, client_order_id=body["client_order_id"])) is not None
-        )
+        assert fills.record_fill(VENUE, replace(news, client_order_id=body["client_order_id"])) is not None
         return answer  # says: nothing filled, all remaining
 
     exchange.behaviour = fill_first
@@ -217,7 +215,7 @@ def test_an_absent_order_that_fills_after_all_is_adopted(exchange: FakeExchange,
     from dataclasses import replace
 
     news = exchange.execute("venue-1", D(10))
-    assert lifecycle.record_fill(VENUE, replace(news, client_order_id=order.client_order_id)) is not None
+    assert fills.record_fill(VENUE, replace(news, client_order_id=order.client_order_id)) is not None
     assert Order.objects.get().state == "filled"
     assert Position.objects.get().quantity == D(10)
 
@@ -300,11 +298,11 @@ def test_cancel_works_while_trading_is_stopped(exchange: FakeExchange, held: loc
     approved()
     desk = router(exchange)
     desk.round(held)
-    lifecycle.request_cancel(order=Order.objects.get(), actor="operator")
+    cancels.request_cancel(order=Order.objects.get(), actor="operator")
     desk.round(held)
     reconciler(exchange).orders(Reconciled())
-    with pytest.raises(lifecycle.NotCancelable):
-        lifecycle.request_cancel(order=Order.objects.get(), actor="operator")
+    with pytest.raises(cancels.NotCancelable):
+        cancels.request_cancel(order=Order.objects.get(), actor="operator")
 
 
 def test_a_lease_that_was_taken_over_claims_nothing(exchange: FakeExchange) -> None:

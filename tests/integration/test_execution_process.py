@@ -218,7 +218,7 @@ def test_news_of_an_order_that_is_not_ours_is_left_to_reconciliation(stop: threa
 
 
 def test_odd_news_does_not_stop_the_next(stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trading.execution import lifecycle
+    from trading.execution import fills
 
     seen = []
 
@@ -227,11 +227,11 @@ def test_odd_news_does_not_stop_the_next(stop: threading.Event, monkeypatch: pyt
         if len(seen) == 1:
             raise ValueError("odd")
 
-    monkeypatch.setattr(lifecycle, "record_fill", broken_once)
+    monkeypatch.setattr(fills, "record_fill", broken_once)
     exchange = FakeExchange()
     exchange.rest({"client_order_id": "x", "ticker": "SIMX", "side": "bid", "price": "0.50", "count": "2"})
-    fills = [OwnFill(exchange.execute("venue-1", D(1)), n) for n in (1, 2)]
-    news(stop, *fills).start()
+    told = [OwnFill(exchange.execute("venue-1", D(1)), n) for n in (1, 2)]
+    news(stop, *told).start()
     until(lambda: len(seen) == 2)
 
 

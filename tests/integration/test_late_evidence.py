@@ -19,7 +19,7 @@ from tests.fakes import FakeExchange
 from trading.domain.orders import IllegalMove, OrderState
 from trading.exchange.outcomes import Accepted
 from trading.exchange.reports import OrderReport, PositionReport
-from trading.execution import lifecycle
+from trading.execution import cancels, changes, fills, lifecycle
 from trading.execution.reconcile import Reconciler
 from trading.execution.router import Router
 from trading.models import Order
@@ -53,7 +53,7 @@ def test_an_order_canceled_by_its_own_expiry_is_expired() -> None:
 def test_a_report_from_before_a_fill_changes_nothing() -> None:
     exchange = FakeExchange()
     order, early = placed(exchange)
-    lifecycle.record_fill(VENUE, exchange.execute("venue-1", D(4)))
+    fills.record_fill(VENUE, exchange.execute("venue-1", D(4)))
     order.refresh_from_db()
     assert lifecycle.record_report(order, early).version == order.version
     assert Order.objects.get().state == "partially_filled"
@@ -69,7 +69,7 @@ def test_what_an_immediate_order_did_not_fill_is_canceled_at_once() -> None:
 def test_a_fill_of_an_order_that_we_believed_refused_is_booked_all_the_same() -> None:
     exchange = FakeExchange()
     placed(exchange, state="rejected")
-    assert lifecycle.record_fill(VENUE, exchange.execute("venue-1", D(10))) is not None
+    assert fills.record_fill(VENUE, exchange.execute("venue-1", D(10))) is not None
     assert Position.objects.get().quantity == D(10)
     assert Order.objects.get().state == "rejected"
 
@@ -83,19 +83,19 @@ def test_a_move_that_the_table_forbids_is_refused_by_name() -> None:
 def test_a_change_is_tried_on_the_fresh_row_and_given_up_when_it_never_holds() -> None:
     order = factories.OrderFactory()
     Order.objects.update(version=5)
-    assert lifecycle.request_cancel(order=order, actor="approver1").cancel_requested_by == "approver1"
+    assert cancels.request_cancel(order=order, actor="approver1").cancel_requested_by == "approver1"
 
     def never(current: Order) -> Order:
         raise StaleVersion(current, 1, current)
 
     with pytest.raises(StaleVersion):
-        lifecycle._retried(order, never)
+        changes.retried(order, never)
 
 
 def test_asking_to_cancel_twice_is_one_request() -> None:
     order = factories.OrderFactory()
-    first = lifecycle.request_cancel(order=order, actor="approver1")
-    again = lifecycle.request_cancel(order=order, actor="somebody else")
+    first = cancels.request_cancel(order=order, actor="approver1")
+    again = cancels.request_cancel(order=order, actor="somebody else")
     assert (again.version, again.cancel_requested_by) == (first.version, "approver1")
 
 

@@ -18,7 +18,7 @@ from portfolio import risk
 from portfolio.models import Reservation
 from tests import factories
 from tests.fakes import FakeExchange
-from trading.execution import lifecycle
+from trading.execution import cancels, fills
 from trading.execution.reconcile import Reconciled, Reconciler
 from trading.execution.wake import nudges
 from trading.models import Fill, Order
@@ -92,7 +92,7 @@ def test_a_cancel_of_all_and_a_fill_do_not_lock_each_other_out() -> None:
                 Order.objects.select_for_update().get(pk=last.pk)
                 filling.set()
                 threading.Event().wait(0.3)
-                lifecycle.record_fill(VENUE, replace(news, order_id=str(last.venue_order_id)))
+                fills.record_fill(VENUE, replace(news, order_id=str(last.venue_order_id)))
         except Exception as error:
             faults.append(error)
         finally:
@@ -102,7 +102,7 @@ def test_a_cancel_of_all_and_a_fill_do_not_lock_each_other_out() -> None:
     worker.start()
     filling.wait(5)
     with transaction.atomic():
-        asked = lifecycle.request_cancel_all(venue=VENUE, actor="operator")
+        asked = cancels.request_cancel_all(venue=VENUE, actor="operator")
     worker.join(10)
     assert (faults, len(asked), Fill.objects.count()) == ([], 2, 1)
 

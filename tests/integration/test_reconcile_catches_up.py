@@ -23,7 +23,7 @@ from trading.domain.orders import OrderState
 from trading.engine.update_cycle import update_cycle
 from trading.exchange.errors import ErrorAnswer, RateLimited
 from trading.exchange.reports import FillReport, SettlementReport
-from trading.execution import lifecycle
+from trading.execution import fills, lifecycle
 from trading.execution.reconcile import Evidence, Reconciled, Reconciler
 from trading.execution.router import Router
 from trading.models import Cycle, Fill, Market, Order
@@ -168,7 +168,7 @@ def test_a_fill_older_than_the_newest_known_one_is_still_found(exchange: Windowe
         exchange.rest({**body, "client_order_id": name})
     missed = replace(exchange.execute("venue-1", D(5)), at=timezone.now() - timedelta(minutes=20))
     exchange.executions[0] = missed
-    assert lifecycle.record_fill(VENUE, exchange.execute("venue-2", D(5))) is not None
+    assert fills.record_fill(VENUE, exchange.execute("venue-2", D(5))) is not None
     judge.run()
     assert Position.objects.get().quantity == D(10)
 
@@ -302,7 +302,7 @@ def test_a_fill_booked_after_its_markets_settlement_is_paid_too(exchange: Window
     exchange.rest(
         {"client_order_id": "x", "ticker": market.ticker, "side": "bid", "price": "0.40", "count": "5"}
     )
-    lifecycle.record_fill(VENUE, exchange.execute("venue-1", D(5), fee=D(0)))
+    fills.record_fill(VENUE, exchange.execute("venue-1", D(5), fee=D(0)))
     for _ in range(2):
         judge.settlements(Reconciled(), hour_ago)
     assert Position.objects.get().quantity == D(0)

@@ -22,7 +22,7 @@ from tests import factories
 from tests.fakes import FakeExchange, fill
 from trading.domain.orders import Action, Side, Terms
 from trading.exchange.errors import NoAnswer
-from trading.execution import lifecycle
+from trading.execution import fills
 from trading.execution.exits import ExitWorking, close_position
 from trading.execution.own_stream import OwnStream
 from trading.execution.process import Execution
@@ -186,7 +186,7 @@ def test_a_second_exit_is_refused_until_the_first_ones_fill_is_booked(
     assert Order.objects.get().state == "filled"
     with pytest.raises(ExitWorking):
         close_position(venue=VENUE, ticker=market.ticker, actor="operator")
-    lifecycle.record_fill(VENUE, exchange.executions[0])
+    fills.record_fill(VENUE, exchange.executions[0])
     assert not Position.objects.held(VENUE).exists()
 
 

@@ -20,7 +20,7 @@ from kalshi_site.idempotency import once
 from kalshi_site.identity import Right
 from portfolio.models import Position
 from trading.domain.orders import OPEN, OrderState
-from trading.execution import lifecycle
+from trading.execution import cancels
 from trading.execution.exits import close_position
 from trading.execution.wake import wake
 from trading.models import Fill, Market, Order
@@ -108,7 +108,7 @@ class OrderCancel(_Orders):
     @once(required=False)
     def post(self, request: Request, public_id: str) -> Response:
         """Execution cancels it at once; the order's status changes when the exchange has proven it."""
-        asked = lifecycle.request_cancel(
+        asked = cancels.request_cancel(
             order=self.get_object(), actor=request.user.get_username(), reason=_reason(request)
         )
         transaction.on_commit(wake)
@@ -131,7 +131,7 @@ class OrderCancelAll(_Orders):
     @once(required=False)
     def post(self, request: Request) -> Response:
         """Orders that ended meanwhile are left out."""
-        asked = lifecycle.request_cancel_all(
+        asked = cancels.request_cancel_all(
             venue=settings.KALSHI_PROFILE, actor=request.user.get_username(), reason=_reason(request)
         )
         transaction.on_commit(wake)

@@ -135,6 +135,11 @@ def book_side(action: Action, side: Side) -> BookSide:
     return BookSide.BID if (action is Action.BUY) == (side is Side.YES) else BookSide.ASK
 
 
+def plain_words(side: BookSide) -> tuple[str, str]:
+    """Side and action of a deal that no order of ours explains: a bid buys YES, an ask buys NO."""
+    return (Side.YES if side is BookSide.BID else Side.NO).value, Action.BUY.value
+
+
 def state_from_counts(filled: Decimal, remaining: Decimal) -> OrderState:
     """The state that a create answer implies (API.md 11): there is no status in it, only counts."""
     if remaining > 0:

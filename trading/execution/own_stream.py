@@ -18,7 +18,7 @@ from django.db import close_old_connections
 from trading.exchange.events import Connected, OwnFill, OwnOrder, StreamEvent
 from trading.exchange.gateway import StreamGateway
 from trading.exchange.reports import OrderReport
-from trading.execution import lifecycle
+from trading.execution import fills, lifecycle
 from trading.models import Order
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class OwnStream:
         """Write one event into our rows. Repeating it changes nothing."""
         match event:
             case OwnFill():
-                lifecycle.record_fill(self.venue, event.fill)
+                fills.record_fill(self.venue, event.fill)
             case OwnOrder():
                 order = self._row_of(event.order)
                 if order is not None:

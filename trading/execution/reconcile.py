@@ -24,7 +24,7 @@ from trading.domain.orders import IllegalMove, OrderState
 from trading.exchange.errors import ExchangeError, UnknownThere, UnreadableAnswer
 from trading.exchange.gateway import AccountGateway, MarketDataGateway
 from trading.exchange.reports import FillReport, OrderReport, PositionReport, SettlementReport
-from trading.execution import lifecycle
+from trading.execution import adoption, fills, lifecycle
 from trading.models import Cycle, Fill, Market, Order
 from trading.models.cycle import COMPLETE, UPDATE
 
@@ -152,7 +152,7 @@ class Reconciler:
                     found.orders += self._refresh(order, on_book.get(order.venue_order_id))
         for report in self._strangers(on_book):
             with found.apart(f"order {report.order_id}"):
-                found.adopted += lifecycle.adopt(self.venue, report) is not None
+                found.adopted += adoption.adopt(self.venue, report) is not None
 
     def _refresh(self, order: Order, report: OrderReport | None) -> bool:
         assert order.venue_order_id is not None
@@ -227,7 +227,7 @@ class Reconciler:
         reports = [r for r in self.account.fills(since=since) if r.at is None or r.at >= opened_at]
         for report in sorted(reports, key=lambda r: r.at or since):
             with found.apart(f"fill {report.trade_id}"):
-                found.fills += lifecycle.record_fill(self.venue, self._named(report)) is not None
+                found.fills += fills.record_fill(self.venue, self._named(report)) is not None
 
     def _complete_until(self, opened_at: datetime) -> datetime:
         """Until when all executions are booked: the last complete comparison, or the oldest order whose own are not.
@@ -243,7 +243,7 @@ class Reconciler:
 
     def _named(self, report: FillReport) -> FillReport:
         """With the client's id, which fills by REST lack: it tells whether an order not found yet has filled."""
-        if report.client_order_id or lifecycle.knows_order(self.venue, report):
+        if report.client_order_id or fills.knows_order(self.venue, report):
             return report
         try:
             return replace(report, client_order_id=self.account.order(report.order_id).client_order_id)

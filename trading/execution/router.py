@@ -22,7 +22,7 @@ from trading.exchange.auth import Signer
 from trading.exchange.gateway import OrderGateway
 from trading.exchange.orders import open_orders
 from trading.exchange.outcomes import Canceled, NotOpen, SubmitOutcome, Unknown
-from trading.execution import lifecycle
+from trading.execution import cancels, lifecycle
 from trading.execution.claims import ClaimRules, claim
 from trading.models import Order
 
@@ -56,9 +56,9 @@ class Router:
         """Cancel what shall not stand any more. Asks the exchange nothing first: a way out never waits for a read."""
         state = risk.trading_state(self.venue)
         if TradingMode(state.mode) is TradingMode.HALTED:
-            lifecycle.request_cancel_all(venue=self.venue, actor="execution", reason="trading is stopped")
+            cancels.request_cancel_all(venue=self.venue, actor="execution", reason="trading is stopped")
         else:
-            lifecycle.request_cancel_stopped(venue=self.venue, kill_epoch=state.kill_epoch)
+            cancels.request_cancel_stopped(venue=self.venue, kill_epoch=state.kill_epoch)
         for order in Order.objects.cancel_wanted().filter(venue=self.venue):
             self.cancel(order)
 

@@ -1,0 +1,87 @@
+"""How an order's row changes: a guarded write with its history, tried again on the fresh row; what it gives back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from kalshi_site import audit, live
+from kalshi_site.versioning import StaleVersion
+from portfolio import risk
+from trading.domain.orders import OPEN, OrderState
+from trading.models import Order, OrderEvent
+
+log = logging.getLogger(__name__)
+
+ZERO = Decimal(0)
+TRIES = 8  # two processes and a stream may write the same order within milliseconds
+
+
+def retried(order: Order, write: Callable[[Order], Order]) -> Order:
+    """Run one guarded change, again on the fresh row when somebody was quicker."""
+    current = order
+    for attempt in range(TRIES):
+        try:
+            with transaction.atomic():
+                return write(current)
+        except StaleVersion:
+            if attempt == TRIES - 1:
+                raise
+            current = Order.objects.select_related("proposal").get(pk=order.pk)
+    raise AssertionError("unreachable")
+
+
+def remember(order: Order, before: str, actor: str, reason: str) -> None:
+    OrderEvent.objects.create(
+        order=order,
+        version=order.version,
+        from_state=before,
+        to_state=order.state,
+        actor=actor,
+        reason=reason,
+        detail={
+            "filled": str(order.filled_quantity),
+            "remaining": str(order.remaining_quantity),
+            "venue_order_id": order.venue_order_id or "",
+        },
+    )
+    live.changed("orders", key=order.public_id, version=order.version, kind=order.state)
+
+
+def called_back(order: Order, after: OrderState) -> dict[str, Any]:
+    """An order judged absent is on the exchange after all: alarm, reserve for it again, and have its rest canceled."""
+    if order.state != OrderState.ABSENT or after is OrderState.ABSENT:
+        return {}
+    log.error("order.absent.appeared", extra={"order": order.public_id, "state": after.value})
+    audit.record(
+        actor="exchange",
+        actor_kind="system",
+        verb="order.appeared",
+        object_type="order",
+        object_id=order.public_id,
+    )
+    if after not in OPEN:
+        return {}
+    if order.proposal is not None:
+        risk.reserve_again(key=order.proposal.public_id)
+    return {"cancel_requested_at": timezone.now(), "cancel_requested_by": "execution"}
+
+
+def release_when_over(order: Order) -> None:
+    """Give the reservation back once the order is over and all that filled is in the books."""
+    if order.is_open:
+        return
+    booked = order.fills.aggregate(total=Sum("quantity"))["total"] or ZERO
+    # Of an order found, earlier fills may be booked as nobody's: they will not come again.
+    if order.proposal is None or booked >= order.filled_quantity:
+        risk.release(key=reserved_as(order))
+
+
+def reserved_as(order: Order) -> str:
+    return order.public_id if order.proposal is None else order.proposal.public_id

@@ -1,0 +1,160 @@
+"""Our executions: each is booked once, in one transaction with the position, the cash and its order's totals."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from kalshi_site import audit
+from kalshi_site.identity import new_id
+from kalshi_site.versioning import StaleVersion, compare_and_set
+from portfolio import ledger, risk
+from trading.domain.orders import (
+    OPEN,
+    ORDER_TRANSITIONS,
+    BookSide,
+    OrderState,
+    newest,
+    plain_words,
+)
+from trading.domain.prices import MONEY_STEP
+from trading.exchange.reports import FillReport
+from trading.execution.changes import TRIES, ZERO, called_back, release_when_over, remember, reserved_as
+from trading.models import Fill, Market, Order
+
+log = logging.getLogger(__name__)
+
+
+def record_fill(venue: str, report: FillReport) -> Fill | None:
+    """Book one execution, once: fill row, position, cash, the order's totals, in one transaction.
+
+    None when it is booked already, or when an order of ours in this market still waits for its answer and the fill may
+    be its own: the next reconcile brings it again.
+    """
+    order = _order_of(venue, report)
+    if order is None and _may_be_ours(venue, report):
+        return None
+    for _ in range(TRIES):
+        try:
+            with transaction.atomic():
+                return _book(venue, report, order)
+        except IntegrityError:
+            if _is_booked(venue, report):
+                return None
+            raise
+        except StaleVersion:
+            order = _order_of(venue, report)
+    raise StaleVersion(order or Order(), 0, order)
+
+
+def _book(venue: str, report: FillReport, order: Order | None) -> Fill | None:
+    if _is_booked(venue, report):
+        return None
+    at = report.at or timezone.now()
+    side, action = (order.side, order.action) if order else plain_words(report.book_side)
+    fill = Fill.objects.create(
+        public_id=new_id("fil"),
+        venue=venue,
+        order=order,
+        trade_id=report.trade_id,
+        venue_order_id=report.order_id,
+        ticker=report.ticker,
+        action=action,
+        side=side,
+        book_side=report.book_side.value,
+        quantity=report.quantity,
+        yes_price=report.price,
+        fee=report.fee,
+        is_taker=report.is_taker,
+        at=at,
+    )
+    if order is not None:
+        _add_to_order(order, fill)
+    market = Market.objects.filter(ticker=report.ticker).first()
+    ledger.book_fill(
+        venue=venue,
+        ticker=report.ticker,
+        event_ticker=order.event_ticker if order else market.event_ticker if market else report.ticker,
+        title=order.title if order else market.title if market else "",
+        book_side=report.book_side,
+        count=report.quantity,
+        yes_price=report.price,
+        fee=report.fee,
+        reference=f"{report.trade_id}:{report.order_id}",
+        at=at,
+    )
+    audit.record(
+        actor="exchange",
+        actor_kind="system",
+        verb="order.fill",
+        object_type="fill",
+        object_id=fill.public_id,
+        order=order.public_id if order else "",
+        quantity=str(report.quantity),
+        yes_price=str(report.price),
+        fee=str(report.fee),
+    )
+    return fill
+
+
+def _add_to_order(order: Order, fill: Fill) -> None:
+    fills = list(order.fills.all())
+    booked = sum((f.quantity for f in fills), ZERO)
+    paid = sum((f.quantity * f.price for f in fills), ZERO)
+    filled = max(order.filled_quantity, booked)
+    state = _after_fill(OrderState(order.state), whole=filled >= order.quantity)
+    closed = state not in OPEN
+    fresh = compare_and_set(
+        order,
+        state=state.value,
+        venue_order_id=fill.venue_order_id,
+        filled_quantity=filled,
+        remaining_quantity=ZERO if closed else order.quantity - filled,
+        average_price=(paid / booked).quantize(MONEY_STEP),
+        fees=sum((f.fee for f in fills), ZERO),
+        evidence=f"fill {fill.trade_id}",
+        **called_back(order, state),
+    )
+    remember(fresh, order.state, "exchange", f"fill of {fill.quantity} at {fill.price}")
+    risk.consume(key=reserved_as(fresh), book_side=BookSide(fill.book_side), count=fill.quantity)
+    release_when_over(fresh)
+
+
+def _after_fill(known: OrderState, *, whole: bool) -> OrderState:
+    """A fill is proof, whatever we believed. Where the table has no such move the belief was wrong: say so."""
+    told = OrderState.FILLED if whole else OrderState.PARTIALLY_FILLED
+    state = newest(known, told)
+    if state is known or state in ORDER_TRANSITIONS[known]:
+        return state
+    log.error("order.fill.contradicts_state", extra={"state": known.value})
+    return known
+
+
+def knows_order(venue: str, report: FillReport) -> bool:
+    """Whether a fill's order is known by the exchange's id, so that nobody need ask whose it is."""
+    return Order.objects.filter(venue=venue, venue_order_id=report.order_id).exists() or _is_booked(
+        venue, report
+    )
+
+
+def _order_of(venue: str, report: FillReport) -> Order | None:
+    named = Q(venue_order_id=report.order_id)
+    if report.client_order_id:
+        named |= Q(client_order_id=report.client_order_id)
+    return Order.objects.filter(named, venue=venue).select_related("proposal").first()
+
+
+def _may_be_ours(venue: str, report: FillReport) -> bool:
+    if report.client_order_id:
+        return False  # our rows are older than our orders' first byte
+    waiting = Order.objects.filter(
+        venue=venue, ticker=report.ticker, state__in=(OrderState.SENDING, OrderState.UNKNOWN)
+    )
+    return waiting.exists()
+
+
+def _is_booked(venue: str, report: FillReport) -> bool:
+    return Fill.objects.filter(venue=venue, trade_id=report.trade_id, venue_order_id=report.order_id).exists()
