@@ -30,7 +30,7 @@ SCHEMA = ROOT / "docs" / "reference" / "openapi.json"
 SOURCES = ["kalshi_site", "trading", "approvals", "portfolio", "tests", "ops", "benchmarks", "manage.py"]
 OVERALL, CRITICAL = 80, 95
 # Where a fault costs money: rules of trade, the door to the exchange, decisions.
-CRITICAL_CODE = "trading/domain/*,trading/execution/*,approvals/*"
+CRITICAL_CODE = "trading/domain/*,portfolio/domain/*,trading/execution/*,approvals/*"
 LOCKS = {"requirements.lock": [], "requirements-dev.lock": ["--extra", "dev"]}
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
