@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from trading.exchange.events import Connected, OwnFill, OwnOrder, StreamEvent
 from trading.exchange.gateway import StreamGateway
@@ -67,6 +67,12 @@ class OwnStream:
             log.error("own_stream.full")
 
     def _write(self) -> None:
+        try:
+            self._write_news()
+        finally:
+            connections.close_all()
+
+    def _write_news(self) -> None:
         while not self.stop.is_set():
             try:
                 event = self._news.get(timeout=0.5)
