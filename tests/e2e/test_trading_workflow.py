@@ -343,7 +343,9 @@ def test_no_page_has_a_serious_accessibility_fault(
     market = desk.api("GET", f"/proposals/{proposal}", role="approver")["ticker"]
     found: dict[str, list[str]] = {}
     for address in (*PAGES, f"/approvals/{proposal}", f"/markets/{market}", "/trading/resume", "/nowhere"):
-        page.goto(address)
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == (404 if address == "/nowhere" else 200), address
         found |= {f"{theme} {address}": faults} if (faults := serious(page)) else {}
     page.goto(f"/approvals/{proposal}")
     if page.locator("#decline-dialog").count():

@@ -17,7 +17,7 @@ from portfolio import risk
 from tests import factories
 from trading.domain.orders import Action, Side, Terms
 from trading.domain.prices import OffGrid, PriceGrid, count_text, linear_grid, percent_text
-from trading.models import Market
+from trading.models import Market, Quote
 
 D = Decimal
 HTMX = {"HTTP_HX_REQUEST": "true"}
@@ -92,6 +92,25 @@ def test_the_queue_the_dashboard_and_the_market_show_it() -> None:
     assert proposal.ticker in text_of(client, f"/markets?q={proposal.ticker}&category=Test")
     assert proposal.public_id in text_of(client, "/approvals?show=decided") or proposal.is_decidable
     assert proposal.public_id not in text_of(client, "/approvals?risk=HIGH")
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"bids": [["0.4800", "500.00"], ["0.4700", "90.50"]], "asks": [["0.5000", "12.00"]]},
+        {"bids": [["0.4800", "500.00"]], "asks": [["0.5000", "12.00"], ["0.5100", "7.25"]]},
+        {"bids": [["0.4800", "500.00"]], "asks": []},
+        {"bids": [], "asks": [["0.5000", "12.00"]]},
+        {},
+    ],
+)
+def test_a_book_of_unequal_sides_is_shown(levels: dict[str, list[list[str]]]) -> None:
+    market = factories.quoted_market()
+    Quote.objects.update(levels=levels)
+    page = text_of(signed_in(), f"/markets/{market.ticker}")
+    for price, count in (level for side in levels.values() for level in side):
+        assert f"{D(price) * 100:.1f}¢" in page
+        assert f"{D(count):,.2f}".removesuffix(".00") in page
 
 
 def test_htmx_is_asked_once_more_in_place_and_then_told() -> None:
