@@ -77,14 +77,6 @@ def limits() -> dict[str, Decimal]:
     return {name: rows.get(name, default.value) for name, default in PAPER_LIMITS.items()}
 
 
-def ensure_limits() -> None:
-    """Give every limit a row with its default, so that it can be seen and changed in the admin."""
-    RiskLimit.objects.bulk_create(
-        [RiskLimit(name=limit.name, value=limit.value) for limit in PAPER_LIMITS.values()],
-        ignore_conflicts=True,
-    )
-
-
 @transaction.atomic
 def set_limit(*, name: str, value: Decimal, actor: str, reason: str = "") -> RiskLimit:
     """Change one limit, with its history and audit row. Raises UnknownLimit."""

@@ -13,7 +13,6 @@ from approvals import proposals
 from approvals.domain.policy import Origin
 from approvals.models import Decision, Proposal
 from kalshi_site.models import User
-from portfolio import risk
 from tests import factories
 from trading.domain.orders import Action, Side, Terms
 from trading.domain.prices import OffGrid, PriceGrid, count_text, linear_grid, percent_text
@@ -193,9 +192,3 @@ def test_a_grid_that_cannot_be_read_is_refused(ranges: list[dict[str, str]]) -> 
 
 def test_unknown_figures_are_dashes() -> None:
     assert (percent_text(None), count_text(None), count_text(D("0.50"))) == ("–", "–", "0.50")
-
-
-def test_default_limits_get_rows_once() -> None:
-    risk.ensure_limits()
-    risk.ensure_limits()
-    assert risk.limits()["order_notional"] == D(150)
