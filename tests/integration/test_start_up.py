@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.contrib.auth import authenticate
 from django.core.checks import Error
 from django.db import connection
+from django.test import Client
 
 from kalshi_site import checks
+from kalshi_site.errors import NotSignedIn
 from kalshi_site.identity import ROLES, authenticate_token
 from kalshi_site.management.supervisor import database, doctor, people
 from kalshi_site.management.supervisor.layout import Layout
@@ -132,6 +135,24 @@ def test_the_first_users_are_one_for_each_role_and_stay_the_same(tmp_path: Path)
         assert row.is_demo
         assert [group.name for group in row.groups.all()] == [user["role"]]
         assert authenticate_token(user["api_token"]).owner == row
+
+
+@pytest.mark.django_db
+def test_demo_logins_open_no_door_outside_the_paper_profile(tmp_path: Path, client: Client) -> None:
+    login = next(
+        each for each in people.first_users(tmp_path / "logins.json", "http://x") if each["role"] == "admin"
+    )
+    person = User.objects.get(username="admin")
+    client.force_login(person)
+    assert authenticate_token(login["api_token"]).owner == person
+    assert people.retire_demo_users() == len(ROLES)
+    assert authenticate(username="admin", password=login["password"]) is None
+    assert client.get("/").status_code == 302, "the open session ends too"
+    with pytest.raises(NotSignedIn):
+        authenticate_token(login["api_token"])
+    again = people.first_users(tmp_path / "logins.json", "http://x")
+    assert {each["role"] for each in again} == set(ROLES)
+    assert User.objects.filter(is_demo=True, is_active=True).count() == len(ROLES)
 
 
 @pytest.mark.django_db

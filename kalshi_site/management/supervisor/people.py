@@ -44,6 +44,14 @@ def first_users(path: Path, base_url: str) -> list[Login]:
     return logins
 
 
+def retire_demo_users() -> int:
+    """Outside the paper profile nobody comes in with a password that was printed on a screen; returns how many went.
+
+    Every door asks for an active account. The next start on paper makes the logins anew.
+    """
+    return User.objects.filter(is_demo=True, is_active=True).update(is_active=False)
+
+
 def _known(path: Path) -> list[Login]:
     """The logins of an earlier run, when all of them still work; else none, and they are made anew."""
     try:

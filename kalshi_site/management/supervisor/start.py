@@ -190,6 +190,7 @@ def _people(plan: Plan, wishes: Wishes, url: str, say: screen.Screen) -> list[pe
         from kalshi_site.identity import ensure_roles
 
         ensure_roles()
+        people.retire_demo_users()
         return []
     logins = people.first_users(plan.layout.credentials, url)
     say.done("People", f"{len(logins)} demo logins, also in {plan.layout.credentials.name}")
