@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PORT ?=
+MODE ?=
 DETACH ?=
 OPEN ?=
 PY := .venv/bin/python
@@ -9,12 +10,12 @@ BOOT := $(shell command -v python3.11 || command -v python3)
 MANAGE := $(PY) manage.py
 JOBS ?= 2
 ARGS ?=
-FLAGS := $(if $(PORT),--port $(PORT)) $(if $(filter-out 0 no false,$(DETACH)),--detach) $(if $(OPEN),--open)
+FLAGS := $(if $(MODE),--mode $(MODE)) $(if $(PORT),--port $(PORT)) $(if $(filter-out 0 no false,$(DETACH)),--detach) $(if $(OPEN),--open)
 
-.PHONY: help setup setup-dev run stop status logs doctor demo-reset credentials test check e2e ci lock openapi clean-demo
+.PHONY: help setup setup-dev run stop status logs doctor demo-reset credentials test check e2e reliability reliability-full conformance nightly bench-ingest bench-paper bench-orders bench-cycles contract ci lock openapi clean-demo
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv and node_modules from the locks (make run does it too)
 	@$(BOOT) ops/bootstrap.py run
@@ -22,7 +23,7 @@ setup: ## Make .venv and node_modules from the locks (make run does it too)
 setup-dev:
 	@$(BOOT) ops/bootstrap.py dev
 
-run: setup ## Start everything: PORT=8123 chooses the port, DETACH=1 returns when ready, OPEN=1 opens the browser
+run: setup ## Start everything: PORT=8123, DETACH=1 returns when ready, OPEN=1 opens the browser, MODE=demo goes to Kalshi's demo
 	@exec $(MANAGE) up $(FLAGS)
 
 stop: ## Stop what make run started
@@ -56,6 +57,33 @@ check: setup-dev ## Lint, types, import contracts, migrations, locks, API schema
 
 e2e: setup-dev ## The journeys in Chromium; artefacts in var/test-artifacts
 	@$(PY) ops/gates.py e2e $(ARGS)
+
+reliability: setup-dev ## Races, crashes, pauses, faults and halts, small (minutes); DATABASE_URL=… runs them on PostgreSQL
+	@$(PY) ops/gates.py reliability $(ARGS)
+
+reliability-full: setup-dev ## The same at full size (hours)
+	@$(PY) ops/gates.py reliability-full $(ARGS)
+
+conformance: setup-dev ## Kalshi's official SDK and published contract against the paper exchange (WRITE=1 renews the table in docs)
+	@$(PY) ops/gates.py conformance $(ARGS)
+
+nightly: setup-dev ## The large sizes: matching machine, recordings, stream chaos, state sync, races, memory (hours)
+	@$(PY) ops/gates.py nightly $(ARGS)
+
+bench-ingest: setup-dev ## How fast frames become books, as ratios in one run; ARGS="--json" for machines
+	@$(PY) benchmarks/ingest.py $(ARGS)
+
+bench-paper: setup-dev ## How many signed, durable orders a second the paper exchange takes, beside a baseline
+	@$(PY) -m benchmarks.paper_exchange $(ARGS)
+
+bench-orders: setup-dev ## From the approval's click to the accepted order, through real processes, beside the usual form
+	@$(PY) -m benchmarks.orders $(ARGS)
+
+bench-cycles: setup-dev ## What the update and the decision loop cost
+	@$(PY) -m benchmarks.cycles $(ARGS)
+
+contract: setup-dev ## What a new version of Kalshi's published contract changes (KALSHI_CONTRACT_DIR)
+	@$(PY) ops/exchange_contract.py --dir $(KALSHI_CONTRACT_DIR) $(ARGS)
 
 ci: check test e2e ## All gates
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from approvals import decisions
-from approvals.domain.lifecycle import DeadlinePassed, WrongState
+from approvals.domain.lifecycle import DeadlinePassed, TermsChanged, WrongState
 from approvals.models import Decision, Proposal, ProposalEvent
 from kalshi_site.errors import kind_of
 from kalshi_site.models import User
@@ -19,7 +19,7 @@ from kalshi_site.versioning import StaleVersion
 from portfolio.risk import Denied, UnknownMarket
 
 REFUSALS = (
-    *(StaleVersion, WrongState, DeadlinePassed, Denied, UnknownMarket),
+    *(StaleVersion, TermsChanged, WrongState, DeadlinePassed, Denied, UnknownMarket),
     *(decisions.OwnProposal, decisions.MayNotDecide),
 )
 
@@ -80,8 +80,9 @@ class ProposalAdmin(ReadOnly):
             return self._ask(request, rows, answer)
         for proposal in rows:
             seen = request.POST.get(f"version-{proposal.pk}", "")
+            terms = request.POST.get(f"terms-{proposal.pk}", "")
             if seen.isdigit() and isinstance(request.user, User):
-                self._one(request, proposal, int(seen), request.user, answer)
+                self._one(request, proposal, (int(seen), terms), request.user, answer)
         return None
 
     def _ask(self, request: HttpRequest, rows: QuerySet[Proposal], answer: str) -> HttpResponse:
@@ -94,17 +95,26 @@ class ProposalAdmin(ReadOnly):
         }
         return TemplateResponse(request, "admin/approvals/decide.html", context)
 
-    def _one(self, request: HttpRequest, proposal: Proposal, version: int, actor: User, answer: str) -> None:
+    def _one(
+        self, request: HttpRequest, proposal: Proposal, seen: tuple[int, str], actor: User, answer: str
+    ) -> None:
+        version, terms = seen
         reason = request.POST.get("reason", "").strip()[:400]
         try:
             if answer == "approve":
                 decisions.approve(
-                    proposal=proposal, version=version, actor=actor, method="admin", note=reason
+                    proposal=proposal,
+                    version=version,
+                    terms_hash=terms,
+                    actor=actor,
+                    method="admin",
+                    note=reason,
                 )
             else:
                 decisions.decline(
                     proposal=proposal,
                     version=version,
+                    terms_hash=terms,
                     actor=actor,
                     method="admin",
                     reason=reason or "no reason given",

@@ -52,11 +52,18 @@ class ProposalFilter(serializers.Serializer[Any]):
 
 
 class Note(serializers.Serializer[Any]):
+    terms_hash = serializers.CharField(max_length=64, required=False, allow_blank=False)
     note = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
 
 
 class Reason(serializers.Serializer[Any]):
+    terms_hash = serializers.CharField(max_length=64, required=False, allow_blank=False)
     reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+
+
+def _terms_seen(body: dict[str, Any], found: Proposal) -> str:
+    """The hash in the body. Without one the version stands for the terms: no version's terms ever change."""
+    return str(body.get("terms_hash", found.terms_hash))
 
 
 def _person(request: Request) -> User:
@@ -102,7 +109,7 @@ class ProposalApprove(_Proposals):
     """Approve exactly what was seen."""
 
     rights: ClassVar[dict[str, Right]] = {"POST": DECIDE}
-    accepts = frozenset({"note"})
+    accepts = frozenset({"note", "terms_hash"})
 
     @extend_schema(operation_id="approve_proposal", request=Note, responses=ProposalOut)
     @once(versioned=True)
@@ -110,9 +117,11 @@ class ProposalApprove(_Proposals):
         """Approve if it still stands and the gateway still says yes on fresh numbers. Execution then sends it once."""
         body = Note(data=request.data)
         body.is_valid(raise_exception=True)
+        found = self.get_object()
         approved = decisions.approve(
-            proposal=self.get_object(),
+            proposal=found,
             version=version_seen(request.headers),
+            terms_hash=_terms_seen(body.validated_data, found),
             actor=_person(request),
             method="rest",
             note=body.validated_data["note"],
@@ -124,7 +133,7 @@ class ProposalDecline(_Proposals):
     """Say no to what was seen."""
 
     rights: ClassVar[dict[str, Right]] = {"POST": DECIDE}
-    accepts = frozenset({"reason"})
+    accepts = frozenset({"reason", "terms_hash"})
 
     @extend_schema(operation_id="decline_proposal", request=Reason, responses=ProposalOut)
     @once(versioned=True)
@@ -132,9 +141,11 @@ class ProposalDecline(_Proposals):
         """Decline. Nothing is traded."""
         body = Reason(data=request.data)
         body.is_valid(raise_exception=True)
+        found = self.get_object()
         declined = decisions.decline(
-            proposal=self.get_object(),
+            proposal=found,
             version=version_seen(request.headers),
+            terms_hash=_terms_seen(body.validated_data, found),
             actor=_person(request),
             method="rest",
             reason=body.validated_data["reason"],

@@ -6,13 +6,19 @@ decline, expiry and claim have exactly one winner.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from approvals.domain.lifecycle import DeadlinePassed, ProposalState, WrongState, require_move
+from approvals.domain.lifecycle import (
+    DeadlinePassed,
+    ProposalState,
+    TermsChanged,
+    WrongState,
+    require_move,
+)
 from approvals.models import Decision, Proposal
 from approvals.proposals import announce_approval, move
 from kalshi_site.models import User
@@ -42,23 +48,28 @@ class MayNotDecide(Exception):
 
 
 @transaction.atomic
-def approve(*, proposal: Proposal, version: int, actor: User, method: Method, note: str = "") -> Proposal:
+def approve(
+    *, proposal: Proposal, version: int, terms_hash: str, actor: User, method: Method, note: str = ""
+) -> Proposal:
     """Approve exactly what was shown, if it still stands and the gateway still says yes on fresh numbers.
 
-    One transaction: decision, reservation, history, audit, announcement. The approved row is the outbox.
-    Raises StaleVersion, WrongState, DeadlinePassed, OwnProposal, MayNotDecide, Denied (nothing is written then).
+    `version` and `terms_hash` are those that the person saw, never those of a row read since. One transaction:
+    decision, reservation, history, audit, announcement. The approved row is the outbox. Raises StaleVersion,
+    TermsChanged, WrongState, DeadlinePassed, OwnProposal, MayNotDecide, Denied (nothing is written then).
     """
     _may_decide(proposal, actor)
     risk.trading_state(proposal.venue, lock=True)
-    fresh = _current(proposal, version, ProposalState.APPROVED)
+    fresh = _current(proposal, version, terms_hash, ProposalState.APPROVED)
     report = risk.require(
         risk.check_order(
             venue=fresh.venue,
             terms=fresh.terms,
             reduce_only=fresh.reduce_only,
             manual_exit=fresh.is_manual_exit,
+            strategy=fresh.strategy,
         )
     )
+    announce_approval(fresh)  # noted first, so that execution is woken before pages are told
     approved = move(
         fresh,
         ProposalState.APPROVED,
@@ -66,7 +77,7 @@ def approve(*, proposal: Proposal, version: int, actor: User, method: Method, no
         reason=note,
         version=version,
         person=True,
-        guard={"terms_hash": fresh.terms_hash, "deadline_at__gt": timezone.now()},
+        guard={**_terms_of(fresh), "terms_hash": terms_hash, "deadline_at__gt": timezone.now()},
         approvals_count=fresh.approvals_count + 1,
     )
     _record(approved, version, actor, Decision.Verdict.APPROVE, method, note, report)
@@ -77,15 +88,19 @@ def approve(*, proposal: Proposal, version: int, actor: User, method: Method, no
         event_ticker=approved.event_ticker,
         report=report,
     )
-    announce_approval(approved)
     return approved
 
 
 @transaction.atomic
-def decline(*, proposal: Proposal, version: int, actor: User, method: Method, reason: str = "") -> Proposal:
-    """Say no, with a reason. Raises StaleVersion, WrongState, DeadlinePassed, OwnProposal, MayNotDecide."""
+def decline(
+    *, proposal: Proposal, version: int, terms_hash: str, actor: User, method: Method, reason: str = ""
+) -> Proposal:
+    """Say no to what was shown, with a reason.
+
+    Raises StaleVersion, TermsChanged, WrongState, DeadlinePassed, OwnProposal, MayNotDecide.
+    """
     _may_decide(proposal, actor)
-    fresh = _current(proposal, version, ProposalState.DECLINED)
+    fresh = _current(proposal, version, terms_hash, ProposalState.DECLINED)
     declined = move(
         fresh,
         ProposalState.DECLINED,
@@ -114,7 +129,7 @@ def _may_decide(proposal: Proposal, actor: AbstractBaseUser) -> None:
         raise OwnProposal
 
 
-def _current(proposal: Proposal, version: int, wanted: ProposalState) -> Proposal:
+def _current(proposal: Proposal, version: int, terms_hash: str, wanted: ProposalState) -> Proposal:
     """The row as it is now, if it is what the person saw and may still be decided."""
     fresh = Proposal.objects.get(pk=proposal.pk)
     late = fresh.is_decidable and fresh.deadline_at <= timezone.now()
@@ -123,7 +138,15 @@ def _current(proposal: Proposal, version: int, wanted: ProposalState) -> Proposa
     if fresh.version != version:
         raise StaleVersion(fresh, version, fresh)
     require_move(ProposalState(fresh.state), wanted)
+    if fresh.terms_hash != terms_hash or not fresh.is_genuine:
+        raise TermsChanged
     return fresh
+
+
+def _terms_of(proposal: Proposal) -> dict[str, Any]:
+    """Everything that the hash covers, as a guard: between the look and the write nobody slips other terms in."""
+    names = ("venue", "ticker", "action", "side", "quantity", "limit_price", "reduce_only")
+    return {name: getattr(proposal, name) for name in names}
 
 
 def _record(

@@ -1,4 +1,4 @@
-"""What a decision carries: the version that the person saw, and the second yes where the risk asks for one."""
+"""What a decision carries: the version and the terms that the person saw, and a second yes where the risk asks."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class ApproveForm(forms.Form):
     """LOW needs nothing more; MEDIUM a second press (`confirmed`); HIGH the typed quantity."""
 
     version = forms.IntegerField(min_value=1)
+    terms_hash = forms.CharField(max_length=64)
     confirmed = forms.CharField(required=False)
     quantity = forms.DecimalField(required=False, max_digits=14, decimal_places=2)
 
@@ -54,6 +55,7 @@ class DeclineForm(forms.Form):
     """A reason by choice, by words, or both; it goes back to the proposer."""
 
     version = forms.IntegerField(min_value=1)
+    terms_hash = forms.CharField(max_length=64)
     why = forms.ChoiceField(choices=[(reason, reason) for reason in REASONS], required=False)
     words = forms.CharField(max_length=400, required=False)
 

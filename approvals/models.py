@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from decimal import Decimal
+from typing import ClassVar, Final
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from approvals.domain.lifecycle import DECIDABLE, ProposalState
+from approvals.domain.lifecycle import DECIDABLE, PROPOSAL_TRANSITIONS, ProposalState, terms_hash
 from approvals.domain.policy import Origin
+from kalshi_site.guards import Guard, frozen, kept, legal_moves, never_deleted
 from kalshi_site.models.fields import CountField, DollarsField
 from kalshi_site.versioning import HistoryRow, VersionedModel
 from portfolio.domain.limits import RiskLevel
+from portfolio.domain.scopes import covering
 from trading.domain.orders import Action, Side, Terms
+
+BY_POLICY: Final = "policy"  # decided_by of what was approved without a person, at the autonomy level auto
 
 
 class ProposalQuerySet(models.QuerySet["Proposal"]):
@@ -26,9 +31,19 @@ class ProposalQuerySet(models.QuerySet["Proposal"]):
         """Past their deadline without a decision."""
         return self.filter(state__in=DECIDABLE, deadline_at__lte=now)
 
+    def terms_alone(self) -> ProposalQuerySet:
+        """Without what only readers look at: the outbox is read often, and these are most of a row."""
+        return self.defer("rules_text", "quote", "forecast", "risk_report", "seen_versions")
+
     def unclaimed(self) -> ProposalQuerySet:
         """Approved and not yet taken by execution: the outbox."""
         return self.filter(state=ProposalState.APPROVED).order_by("decided_at", "id")
+
+    def unattended_notional(self, venue: str, since: datetime) -> Decimal:
+        """Dollars, price × quantity, that were approved without a person since then."""
+        rows = self.filter(venue=venue, decided_by=BY_POLICY, decided_at__gte=since)
+        terms = rows.values_list("quantity", "limit_price")
+        return sum((quantity * price for quantity, price in terms), Decimal(0))
 
 
 class Proposal(VersionedModel):
@@ -77,6 +92,16 @@ class Proposal(VersionedModel):
 
     objects = ProposalQuerySet.as_manager()
 
+    guards: ClassVar[tuple[Guard, ...]] = (
+        frozen(
+            *("public_id", "venue", "ticker", "event_ticker", "series_ticker", "action", "side", "quantity"),
+            *("limit_price", "reduce_only", "terms_hash", "proposer", "origin", "strategy"),
+            says="the terms of a proposal never change: an edit is a new row",
+        ),
+        legal_moves("state", PROPOSAL_TRANSITIONS),
+        never_deleted(),
+    )
+
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(condition=Q(quantity__gt=0), name="proposal_quantity_positive"),
@@ -98,8 +123,23 @@ class Proposal(VersionedModel):
         return Terms(self.ticker, Action(self.action), Side(self.side), self.quantity, self.limit_price)
 
     @property
+    def is_genuine(self) -> bool:
+        """Whether the terms are still those that the hash was made of; False: somebody changed them past the desk."""
+        return self.terms_hash == terms_hash(self.terms, reduce_only=self.reduce_only, venue=self.venue)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every scope of the trading state that covers this proposal."""
+        return covering(strategy=self.strategy, series=self.series_ticker, market=self.ticker)
+
+    @property
     def is_decidable(self) -> bool:
         return self.state in DECIDABLE
+
+    @property
+    def is_unattended(self) -> bool:
+        """Approved by the autonomy level, without a person."""
+        return self.decided_by == BY_POLICY
 
     @property
     def is_manual_exit(self) -> bool:
@@ -136,6 +176,17 @@ class Decision(models.Model):
     reason = models.TextField(blank=True)
     risk_report = models.JSONField(default=dict)
     at = models.DateTimeField()
+
+    guards: ClassVar[tuple[Guard, ...]] = (
+        *kept(),
+        Guard(
+            "of_the_proposal",
+            "INSERT",
+            "NOT EXISTS (SELECT 1 FROM approvals_proposal p WHERE p.id = NEW.proposal_id"
+            " AND p.proposer = NEW.proposer AND p.terms_hash = NEW.terms_hash)",
+            "a decision names its proposal's own proposer and terms",
+        ),
+    )
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from approvals.domain.lifecycle import ProposalState, require_move, terms_hash
-from approvals.domain.policy import Origin, Policy, decide
-from approvals.models import Proposal, ProposalEvent
+from approvals.domain.policy import Origin, Policy, Ruling, decide
+from approvals.models import BY_POLICY, Proposal, ProposalEvent
 from approvals.signals import proposal_approved
 from kalshi_site import audit, live
 from kalshi_site.identity import new_id
@@ -68,10 +68,11 @@ def _submit(draft: Draft) -> Proposal:
         market=market,
         reduce_only=draft.reduce_only,
         manual_exit=draft.origin is Origin.CLOSE,
+        strategy=draft.strategy,
     )
-    policy = decide(report, draft.origin)
-    proposal = Proposal.objects.create(**_row(draft, market, report, policy))
-    if policy is Policy.AUTO:
+    ruling = _ruling(draft, report)
+    proposal = Proposal.objects.create(**_row(draft, market, report, ruling))
+    if ruling.policy is Policy.AUTO:
         risk.reserve(
             venue=draft.venue,
             key=proposal.public_id,
@@ -79,17 +80,27 @@ def _submit(draft: Draft) -> Proposal:
             event_ticker=market.event_ticker,
             report=report,
         )
-    reason = "; ".join(f"{check.label}: {check.text}" for check in report.blocks) or draft.note
+        announce_approval(proposal)  # noted first, so that execution is woken before pages are told
+    reason = (
+        "; ".join(f"{check.label}: {check.text}" for check in report.blocks) or ruling.reason or draft.note
+    )
     remember(
         proposal, before="", actor=draft.proposer, reason=reason, person=draft.origin is not Origin.AGENT
     )
-    if policy is Policy.AUTO:
-        announce_approval(proposal)
     return proposal
 
 
-def _row(draft: Draft, market: MarketFacts, report: RiskReport, policy: Policy) -> dict[str, Any]:
+def _ruling(draft: Draft, report: RiskReport) -> Ruling:
+    """Read under the trading state's lock, as the level is changed: two drafts cannot both use the budget's last."""
     now = timezone.now()
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    spent = Proposal.objects.all().unattended_notional(draft.venue, today)
+    mandate = risk.mandate(draft.venue, spent=spent, now=now)
+    return decide(report, draft.origin, draft.terms.notional, mandate)
+
+
+def _row(draft: Draft, market: MarketFacts, report: RiskReport, ruling: Ruling) -> dict[str, Any]:
+    now, policy = timezone.now(), ruling.policy
     state = {
         Policy.DENY: ProposalState.DENIED,
         Policy.ASK: ProposalState.PENDING,
@@ -131,9 +142,16 @@ def _row(draft: Draft, market: MarketFacts, report: RiskReport, policy: Policy) 
         "deadline_at": min(now + draft.time_to_decide, market.close_at),
         "required_approvals": 0 if policy is Policy.AUTO else 1,
         "decided_at": now if decided else None,
-        "decided_by": {Policy.DENY: "risk gateway", Policy.AUTO: draft.proposer}.get(policy, ""),
-        "decision_reason": "; ".join(f"{check.label}: {check.text}" for check in report.blocks),
+        "decided_by": _decided_by(draft, policy),
+        "decision_reason": "; ".join(f"{check.label}: {check.text}" for check in report.blocks)
+        or ruling.reason,
     }
+
+
+def _decided_by(draft: Draft, policy: Policy) -> str:
+    if policy is Policy.AUTO:
+        return BY_POLICY if draft.origin is Origin.AGENT else draft.proposer
+    return "risk gateway" if policy is Policy.DENY else ""
 
 
 class NothingHeld(Exception):
@@ -160,9 +178,11 @@ def close_position(
     ticker: str,
     actor: str,
     quantity: Decimal | None = None,
-    slippage: Decimal = CLOSE_SLIPPAGE,
+    floor: Decimal | None = None,
 ) -> Proposal:
-    """A person's own way out: sell `quantity` (default: all) of what is held, at most `slippage` below the bid.
+    """A person's own way out: sell `quantity` (default: all) of what is held, at `floor` or better.
+
+    Without a floor: at most CLOSE_SLIPPAGE below the bid.
 
     It needs no second voice and passes a pause and a stop. Returns the approved proposal; execution sends it as
     immediate-or-cancel, reduce-only. Raises NothingHeld, NobodyBids, UnknownMarket; Denied when the market is closed.
@@ -173,15 +193,16 @@ def close_position(
         raise NothingHeld(ticker)
     facts, side = risk.facts_of(ticker), Side.YES if held > 0 else Side.NO
     bid = facts.book.bid(side)
-    if bid is None:
+    if bid is None or (floor is not None and bid < floor):
         raise NobodyBids(ticker)
+    worst = max(bid - CLOSE_SLIPPAGE, PRICE_STEP) if floor is None else floor
     grid = facts.grid if side is Side.YES else facts.grid.complement()
     terms = Terms(
         ticker,
         Action.SELL,
         side,
         wanted,
-        grid.floor(max(bid - slippage, PRICE_STEP)) or bid,
+        (grid.floor(worst) if floor is None else grid.ceil(worst)) or bid,
     )
     draft = Draft(
         venue=venue,
@@ -199,7 +220,8 @@ def close_position(
 
 def withdraw(*, proposal: Proposal, actor: str, reason: str, version: int | None = None) -> Proposal:
     """The proposer takes the idea back. Raises WrongState, StaleVersion."""
-    return move(proposal, ProposalState.WITHDRAWN, actor=actor, reason=reason, version=version)
+    with transaction.atomic():
+        return move(proposal, ProposalState.WITHDRAWN, actor=actor, reason=reason, version=version)
 
 
 def expire_due(*, now: datetime | None = None) -> list[Proposal]:
@@ -207,9 +229,10 @@ def expire_due(*, now: datetime | None = None) -> list[Proposal]:
     expired = []
     for proposal in Proposal.objects.due(now or timezone.now()):
         try:
-            expired.append(
-                move(proposal, ProposalState.EXPIRED, actor="deadline", reason="nobody decided in time")
-            )
+            with transaction.atomic():
+                expired.append(
+                    move(proposal, ProposalState.EXPIRED, actor="deadline", reason="nobody decided in time")
+                )
         except StaleVersion:
             continue  # somebody decided first: the database ordered the race
     return expired
@@ -223,7 +246,6 @@ def void(*, proposal: Proposal, reason: str, actor: str = "execution") -> Propos
         return fresh
 
 
-@transaction.atomic
 def move(
     proposal: Proposal,
     state: ProposalState,
@@ -237,6 +259,7 @@ def move(
 ) -> Proposal:
     """Change a proposal's state, with history, audit and announcement. The only place that writes `state`.
 
+    Call inside a transaction.
     Raises WrongState when the table forbids the move, StaleVersion when somebody else moved it first.
     """
     require_move(ProposalState(proposal.state), state)
@@ -247,6 +270,7 @@ def move(
         proposal,
         version=version,
         guard={"state": proposal.state, **(guard or {})},
+        reread=False,  # a proposal changes with its version alone
         state=state.value,
         **{**decision, **changes},
     )

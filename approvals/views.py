@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from approvals.decisions import MayNotDecide, OwnProposal
 from approvals.decisions import approve as approve_proposal
 from approvals.decisions import decline as decline_proposal
-from approvals.domain.lifecycle import DeadlinePassed, ProposalState, WrongState
+from approvals.domain.lifecycle import DeadlinePassed, ProposalState, TermsChanged, WrongState
 from approvals.forms import REASONS, ApproveForm, DeclineForm
 from approvals.models import Proposal
 from kalshi_site.errors import kind_of
@@ -26,7 +26,16 @@ from portfolio import risk
 from portfolio.domain.limits import RiskLevel
 from portfolio.risk import Denied
 
-REFUSALS = (StaleVersion, WrongState, DeadlinePassed, OwnProposal, MayNotDecide, Denied, risk.UnknownMarket)
+REFUSALS = (
+    StaleVersion,
+    TermsChanged,
+    WrongState,
+    DeadlinePassed,
+    OwnProposal,
+    MayNotDecide,
+    Denied,
+    risk.UnknownMarket,
+)
 SHOWN = 100
 DENIED_SHOWN_FOR = timedelta(hours=1)
 LEVELS = (RiskLevel.LOW, RiskLevel.MEDIUM, RiskLevel.HIGH)
@@ -77,7 +86,11 @@ def approve(request: HttpRequest, public_id: str) -> HttpResponse:
         return _confirm(request, found, form, status=422)
     try:
         fresh = approve_proposal(
-            proposal=found, version=form.cleaned_data["version"], actor=_person(request), method="page"
+            proposal=found,
+            version=form.cleaned_data["version"],
+            terms_hash=form.cleaned_data["terms_hash"],
+            actor=_person(request),
+            method="page",
         )
     except REFUSALS as refusal:
         return _refused(request, found, refusal)
@@ -97,12 +110,16 @@ def decline(request: HttpRequest, public_id: str) -> HttpResponse:
     form = DeclineForm(request.POST)
     if not form.is_valid():
         return _page(
-            request, found, status=422, refusal=_problem("E010", "the form came without a readable version")
+            request,
+            found,
+            status=422,
+            refusal=_problem("E010", "the form came without what you saw: its version and terms"),
         )
     try:
         fresh = decline_proposal(
             proposal=found,
             version=form.cleaned_data["version"],
+            terms_hash=form.cleaned_data["terms_hash"],
             actor=_person(request),
             method="page",
             reason=form.reason,

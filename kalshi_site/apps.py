@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class KalshiSiteConfig(AppConfig):
@@ -13,5 +14,10 @@ class KalshiSiteConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import for effect: checks register themselves, tasks find the Celery application."""
+        """Import for effect: checks register themselves, tasks find the Celery application. Trust the named CA."""
         from kalshi_site import celery, checks  # noqa: F401
+        from kalshi_site.management import guarding
+        from trading.exchange import tls
+
+        tls.trust_also(settings.KALSHI_CA_FILE)
+        guarding.connect()

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 
-from django.core.asgi import get_asgi_application
+from kalshi_site import handler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_site.settings")
-_http = get_asgi_application()
+_http = handler.application()
 
 # After the app registry is loaded: consumers import models.
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
+from kalshi_site import heartbeat  # noqa: E402
 from kalshi_site.checks import refuse_bad_configuration  # noqa: E402
 from kalshi_site.routing import websocket_urlpatterns  # noqa: E402
 
 refuse_bad_configuration()
+heartbeat.begin("web")
 
 application = ProtocolTypeRouter(
     {

@@ -49,6 +49,22 @@ def tell_ready(**_: Any) -> None:
         Path(path).write_text(str(os.getpid()), encoding="utf-8")
 
 
+@worker_ready.connect
+def worker_beats(sender: Any, **_: Any) -> None:
+    """The worker lives; whether its child works shows by the age of its loop's last round."""
+    from kalshi_site import heartbeat
+
+    heartbeat.begin(str(sender.hostname).partition("@")[0])
+
+
+@beat_init.connect
+def beat_beats(**_: Any) -> None:
+    """The schedule lives."""
+    from kalshi_site import heartbeat
+
+    heartbeat.begin("beat")
+
+
 @beat_init.connect
 def begin_at_once(**_: Any) -> None:
     """Send each task of the schedule once: beat itself would first wait a whole interval."""

@@ -23,10 +23,11 @@ import environ
 KNOWN: Final = frozenset(
     """
     PAPER_TRADING KALSHI_PROFILE KALSHI_REST_URL KALSHI_WS_URL
-    KALSHI_READ_KEY_ID KALSHI_READ_KEY_FILE KALSHI_TRADE_KEY_ID KALSHI_TRADE_KEY_FILE
+    KALSHI_READ_KEY_ID KALSHI_READ_KEY_FILE KALSHI_TRADE_KEY_ID KALSHI_TRADE_KEY_FILE KALSHI_CA_FILE
     DATABASE_URL REDIS_URL REDIS_CACHE_URL SECRET_KEY METRICS_TOKEN
     VAR_DIR ALLOWED_HOSTS CSRF_TRUSTED_ORIGINS DEBUG TIME_ZONE LOG_LEVEL LOG_FORMAT
-    PROPOSAL_TTL_SECONDS PORT KALSHI_REDIS
+    PROPOSAL_TTL_SECONDS ORDER_LIFETIME_SECONDS ORDER_EXPIRY_SECONDS ORDERS_PER_MINUTE ORDER_GROUP_CONTRACTS
+    PORT KALSHI_REDIS KALSHI_REDUNDANT_FEED
     KALSHI_PAPER_SEED KALSHI_PAPER_SPEED KALSHI_PAPER_REPLAY KALSHI_PAPER_TIER
     KALSHI_RECORDINGS KALSHI_CAPTURES KALSHI_CONTRACT_DIR E2E_CHROMIUM
     """.split()
@@ -38,7 +39,7 @@ INTERNAL: Final = frozenset(
 # What a running supervisor tells commands of a second terminal.
 RUNTIME: Final = ("KALSHI_REST_URL", "KALSHI_WS_URL", "REDIS_URL", "REDIS_CACHE_URL")
 SECRETS: Final = frozenset({"DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL", "SECRET_KEY", "METRICS_TOKEN"})
-OUR_PREFIXES: Final = ("KALSHI_", "PAPER_", "PROPOSAL_")
+OUR_PREFIXES: Final = ("KALSHI_", "PAPER_", "PROPOSAL_", "ORDER_", "ORDERS_")
 PROFILES: Final = ("paper", "demo", "live")
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 # API.md 2: both pairs are served; the first is the one Kalshi recommends.
@@ -149,7 +150,7 @@ class Settings:
 
     def problems(self) -> list[Problem]:
         """Every fault that can be seen without touching database, Redis or the exchange."""
-        return [*self._unknown(), *self._contradictions(), *self._key_files()]
+        return [*self._unknown(), *self._contradictions(), *self._key_files(), *self._authorities()]
 
     def _unknown(self) -> list[Problem]:
         process = {name for name in self.process if name.startswith(OUR_PREFIXES)}
@@ -204,6 +205,12 @@ class Settings:
             if key_file:
                 found += key_file_problems(f"KALSHI_{kind}_KEY_FILE", key_file)
         return found
+
+    def _authorities(self) -> list[Problem]:
+        path = self.path("KALSHI_CA_FILE")
+        if path is None or (path.is_file() and os.access(path, os.R_OK)):
+            return []
+        return [Problem("E952", f"KALSHI_CA_FILE: {path} is not a readable file.", "Correct the path.")]
 
     def _unreadable(self, name: str, wanted: str) -> ConfigError:
         # The value itself is not shown: it may be a secret in the wrong place.

@@ -134,6 +134,7 @@ E204 | 412 | info | - | This has changed since you saw it | Look at the current 
 E205 | 400 | info | - | An idempotency key is required | Send a fresh Idempotency-Key of 1 to 128 characters.
 E206 | 422 | info | - | The idempotency key is another request's | Use a fresh key for each new request.
 E207 | 409 | info | retry | The first request with this key still runs | Repeat it unchanged after Retry-After.
+E208 | 412 | error | - | The terms are not those that you saw | Look at the proposal again; tell the operator.
 E210 | 409 | info | - | The deadline has passed | Nothing was traded. Wait for a new proposal.
 E211 | 409 | info | - | You have already decided this | Another person has to decide.
 E212 | 409 | info | - | This is not possible in the present state | Look at the current state.
@@ -143,21 +144,29 @@ E302 | 409 | warning | - | A check could not be made | No verdict is a no: look 
 E305 | 409 | warning | - | Trading is paused | Only exits pass. Resume trading first.
 E306 | 409 | warning | - | Trading is stopped | Find out why it was stopped, then resume.
 E307 | 409 | info | - | The order would not reduce the position | While trading is paused only exits pass.
+E308 | 409 | warning | - | Something stands against resuming | Deal with what the detail names, then resume.
+E309 | 409 | info | - | A second person must resume too | Ask a colleague to resume within 15 minutes.
 E310 | 409 | info | - | The price has moved | Look at the new price and decide again.
 E311 | 409 | info | - | The market is not open for trading | Wait until the market is active.
 E312 | 409 | warning | retry | The data is too old to trade on | Wait until the feed is live again.
 E313 | 409 | warning | - | The fee cannot be computed | Trade another market: this fee is not in the API.
+E314 | 409 | info | - | The autonomy level does not allow this | Raise the level under Risk, with a reason.
+E315 | 409 | warning | - | An order group has tripped | Find out why, reset it (manage.py trade reset), then resume.
+E316 | 409 | warning | - | Too many orders in a minute | Find out which strategy runs away, then resume.
 ## Exchange
 E601 | 503 | warning | retry | The exchange cannot be reached | Wait; the desk tries again by itself.
 E602 | 503 | warning | retry | The exchange limits our rate | Wait; the desk slows down by itself.
 E603 | 409 | warning | - | The exchange rejected this | Read the exchange's reason in the detail.
 E604 | 502 | error | - | The exchange refused our key | Check key id, key file and scopes; run make doctor.
-E605 | 503 | warning | retry | The connection to the exchange is switched off | Wait for the breaker to close.
-E606 | 502 | error | - | The exchange's answer is not as agreed | Stop trading and compare with its API notes.
+E605 | 503 | warning | retry | A breaker is open after failures in a row | Wait for its probe, or reset it at /health.
+E606 | 502 | error | - | The exchange's answer is not as agreed | Look at /health: it names the field and what to do.
 E607 | 503 | warning | retry | The exchange is not trading | Wait until the exchange opens.
 E608 | 404 | warning | - | The exchange does not know this | Let reconciliation compare our records.
 E609 | 503 | warning | retry | The exchange's stream broke off | Wait; the desk connects again by itself.
 E610 | 409 | error | - | The outcome is not known yet | Do not repeat it: reconciliation asks the exchange.
+E611 | 503 | error | retry | Our clock is not the exchange's | Set the machine's clock (NTP); orders wait until then.
+E612 | 502 | error | - | Who answers did not prove to be the exchange | Nothing was sent: run make doctor.
+E613 | 409 | error | - | Our records differ from the exchange's | Look at /reconciliation: each item says what to do.
 ## Agent
 E701 | 503 | warning | retry | The analyst failed | Nothing is proposed; the next cycle tries again.
 E702 | 502 | warning | - | The analyst's answer is not valid | Nothing is proposed; look at the run.
@@ -168,9 +177,17 @@ E801 | 503 | warning | retry | The database is busy | Repeat with the same key.
 E802 | 500 | error | - | The database refused inconsistent data | Report the request id; nothing was stored.
 E803 | 503 | error | - | The database needs a migration | Run manage.py migrate, or make run.
 E805 | 503 | error | - | The database is not in WAL mode | Run make doctor.
+E806 | 503 | error | - | The database does not guard its facts | Run manage.py migrate: it makes the guards anew.
+E807 | 409 | error | - | This build may not send orders | Start the accepted one, or run manage.py trade accept-build.
 E851 | 503 | info | retry | The reader is too slow | Connect again and resume.
 E852 | 409 | info | retry | A message is missing | Take a new snapshot.
 E853 | 429 | info | retry | Too many messages | Send fewer than 100 messages a second.
+## Recordings
+E871 | 404 | info | - | There is no recording of this market | Compare the folder and the ticker.
+E872 | 409 | info | - | The recording does not tell the book at that time | Choose another time; see recordings verify.
+E873 | 503 | info | retry | The recording changes while it is read | Try again when the recorder is done with it.
+E874 | 503 | error | - | Nothing more can be recorded | Make room or name another folder, then start it again.
+E875 | 409 | info | - | More markets than one recorder follows | Choose with --series or --market.
 ## Internal and configuration
 E901 | 500 | error | - | Something unexpected happened | Report the request id; it stands in the log.
 E902 | 503 | error | retry | A part of the desk is not running | Look at make status.

@@ -58,15 +58,25 @@ _SEEN = (
     "portfolio.view_risklimit",
     "portfolio.view_tradingstate",
     "portfolio.view_tradingstateevent",
+    "portfolio.view_autonomy",
+    "portfolio.view_autonomyevent",
     "trading.view_cycle",
+    "trading.view_driftnote",
     "trading.view_fill",
+    "trading.view_liquidation",
+    "trading.view_liquidationevent",
     "trading.view_market",
     "trading.view_order",
     "trading.view_orderevent",
     "trading.view_quote",
+    "trading.view_workitem",
+    "trading.view_workitemevent",
 )
 _AUDIT = ("kalshi_site.view_auditentry", "kalshi_site.view_changelog", "kalshi_site.view_user")
-_STOP = ("trading.cancel_order", "portfolio.stop_trading", "portfolio.resume_trading")
+_STOP = (
+    *("trading.cancel_order", "portfolio.stop_trading", "portfolio.resume_trading"),
+    *("trading.acknowledge_drift", "trading.handle_workitem"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,10 @@ ROLES: Mapping[str, Role] = MappingProxyType(
         ),
         "risk": Role(
             "Stops and resumes trading, sets limits",
-            (*_SEEN, *_STOP, *_AUDIT[:2], "portfolio.add_risklimit", "portfolio.change_risklimit"),
+            (
+                *(*_SEEN, *_STOP, *_AUDIT[:2], "trading.accept_workitem"),
+                *("portfolio.add_risklimit", "portfolio.change_risklimit"),
+            ),
             ("read", "risk"),
         ),
         "auditor": Role("Sees everything and the audit trail", (*_SEEN, *_AUDIT), ("read",)),
@@ -100,6 +113,7 @@ ROLES: Mapping[str, Role] = MappingProxyType(
                 *_STOP,
                 *_AUDIT,
                 "auth.view_group",
+                "trading.accept_workitem",
                 "kalshi_site.add_user",
                 "kalshi_site.change_user",
                 "kalshi_site.view_apitoken",

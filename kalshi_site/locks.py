@@ -2,6 +2,7 @@
 
 A Redis lock alone protects nothing against a paused holder (RELIABILITY.md, finding 7). So each write of a guarded
 loop names its fence: `held.require()` inside the writing transaction raises Outrun once somebody else has taken over.
+`kalshi_site.fenced` does that for every write of a block.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 
 import redis
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from kalshi_site.models import Lease
 
@@ -47,8 +51,18 @@ class Held:
 
     def require(self) -> None:
         """Raise Outrun unless this lease is still ours. Call inside the transaction that writes."""
+        if time.monotonic() > self.stop_at:
+            raise Outrun(f"{self.name}: fence {self.fence} has run out")
+        self.require_fence()
+
+    def require_fence(self) -> None:
+        """Raise Outrun once somebody else has taken it. Locks the row, so nobody can until the transaction ends.
+
+        For writes to the database alone: there the fence decides, however late it is. What leaves the database asks
+        `require`, which also knows its time.
+        """
         rows = Lease.objects.select_for_update().filter(name=self.name, holder=self.holder, fence=self.fence)
-        if time.monotonic() > self.stop_at or not rows.exists():
+        if not rows.exists():
             raise Outrun(f"{self.name}: fence {self.fence} is no longer ours")
 
     def renewed(self, ttl: timedelta) -> Held:
@@ -85,37 +99,73 @@ def lease(name: str, *, ttl: timedelta, holder: str | None = None) -> Iterator[H
         )
 
 
+@contextlib.contextmanager
+def take_over(name: str, *, ttl: timedelta, unheard_for: timedelta) -> Iterator[Held]:
+    """Take a lease away from a holder that has not renewed it for so long, though it has not run out yet.
+
+    For the way out alone: the fence grows, so the old holder, frozen or cut off, can write nothing more. Raises Busy
+    while the holder is heard.
+    """
+    holder, started = uuid.uuid4().hex, time.monotonic()
+    Lease.objects.get_or_create(name=name, defaults={"expires_at": timezone.now()})
+    silent = Q(expires_at__lte=timezone.now() + ttl - unheard_for) | Q(holder="")
+    with transaction.atomic():
+        taken = Lease.objects.filter(silent, name=name).update(
+            holder=holder, fence=F("fence") + 1, expires_at=timezone.now() + ttl
+        )
+        fence = Lease.objects.values_list("fence", flat=True).get(name=name)
+    if not taken:
+        raise Busy(f"{name} is held by a process that lives")
+    log.error("lease.taken_over", extra={"lease": name, "fence": fence})
+    try:
+        yield Held(name, holder, fence, started + ttl.total_seconds() * SAFE_SHARE)
+    finally:
+        Lease.objects.filter(name=name, holder=holder, fence=fence).update(
+            holder="", expires_at=timezone.now()
+        )
+
+
 @transaction.atomic
 def _take(name: str, holder: str, ttl: timedelta) -> int:
     now = timezone.now()
-    Lease.objects.get_or_create(name=name, defaults={"expires_at": now})
-    free = Q(expires_at__lte=now) | Q(holder="")
-    taken = Lease.objects.filter(free, name=name).update(
-        holder=holder, fence=F("fence") + 1, expires_at=now + ttl
-    )
-    if not taken:
-        raise Busy(f"{name} is held by another process")
+    free = Lease.objects.filter(Q(expires_at__lte=now) | Q(holder=""), name=name)
+    ours = {"holder": holder, "fence": F("fence") + 1, "expires_at": now + ttl}
+    if not free.update(**ours):
+        # The first time ever there is no row; it begins free.
+        _, is_new = Lease.objects.get_or_create(name=name, defaults={"expires_at": now})
+        if not (is_new and free.update(**ours)):
+            raise Busy(f"{name} is held by another process")
     return Lease.objects.values_list("fence", flat=True).get(name=name)
 
 
 @contextlib.contextmanager
 def _redis_gate(name: str, token: str, ttl: timedelta, *, needs_redis: bool) -> Iterator[None]:
-    """The cheap gate in front of the lease."""
-    key = f"lock:{name}"
-    client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
+    """The cheap gate in front of the lease. Any fault of it means: not taken."""
+    key, client = f"lock:{name}", _client(settings.REDIS_URL)
     try:
-        got = client.set(key, token, nx=True, px=int(ttl.total_seconds() * 1000))
+        if not _set(client, key, token, ttl):
+            raise Busy(f"{name} is held by another process")
     except (redis.RedisError, OSError) as error:
         log.warning("lock.redis.failed", extra={"lock": name, "error": repr(error)})
         if needs_redis:
             raise Busy(f"{name}: the lock could not be taken") from error
-        yield
-        return
-    if not got:
-        raise Busy(f"{name} is held by another process")
     try:
         yield
     finally:
         with contextlib.suppress(redis.RedisError, OSError):  # it runs out by itself
             client.eval(_RELEASE, 1, key, token)
-        client.close()
+
+
+@cache
+def _client(url: str) -> redis.Redis:
+    """One for the whole process, which is never asked twice for one answer: the second could come after our term."""
+    return redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+
+
+def _set(client: redis.Redis, key: str, token: str, ttl: timedelta) -> bool:
+    """Whether the gate is ours for most of its term still: an answer that comes later says nothing of now."""
+    asked = time.monotonic()
+    answer = client.set(key, token, nx=True, px=int(ttl.total_seconds() * 1000))
+    if time.monotonic() - asked > ttl.total_seconds() * SAFE_SHARE:
+        raise redis.TimeoutError(f"{key}: the answer came after its term")
+    return answer is True

@@ -54,14 +54,21 @@ KALSHI_REST_URL = env.text("KALSHI_REST_URL", _demo_rest)
 KALSHI_WS_URL = env.text("KALSHI_WS_URL", _demo_ws)
 KALSHI_READ_KEY_ID = env.text("KALSHI_READ_KEY_ID")
 KALSHI_READ_KEY_FILE = env.path("KALSHI_READ_KEY_FILE")
-# Present in the execution process only: the supervisor gives it to no other.
+# Present in execution and its watchdog only: the supervisor gives it to no other.
 KALSHI_TRADE_KEY_ID = env.text("KALSHI_TRADE_KEY_ID")
 KALSHI_TRADE_KEY_FILE = env.path("KALSHI_TRADE_KEY_FILE")
+# One more certificate authority that may vouch for the exchange; it adds to the system's and replaces nothing.
+KALSHI_CA_FILE = env.path("KALSHI_CA_FILE")
 PROPOSAL_TTL_SECONDS = env.whole("PROPOSAL_TTL_SECONDS", 300, low=5, high=86_400)
 PROPOSAL_TTL = timedelta(seconds=PROPOSAL_TTL_SECONDS)
+ORDER_EXPIRY = timedelta(seconds=env.whole("ORDER_EXPIRY_SECONDS", 120, low=30, high=120))
+ORDER_LIFETIME = timedelta(seconds=env.whole("ORDER_LIFETIME_SECONDS", 300, low=30, high=86_400))
+ORDERS_PER_MINUTE = env.whole("ORDERS_PER_MINUTE", 600, low=1, high=100_000)
+ORDER_GROUP_CONTRACTS = env.whole("ORDER_GROUP_CONTRACTS", 5_000, low=1, high=1_000_000)
 PORT = env.whole("PORT", 8000, low=1, high=65_535)
 KALSHI_PROCESS = env.text("KALSHI_PROCESS", "command")
 KALSHI_READY_FILE = env.path("KALSHI_READY_FILE")
+KALSHI_REDUNDANT_FEED = env.flag("KALSHI_REDUNDANT_FEED", default=False)
 CONFIG_PROBLEMS = env.problems()
 
 # --- Django
@@ -125,6 +132,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "kalshi_site.live.middleware.HeadsBeforeRows",
     "simple_history.middleware.HistoryRequestMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
@@ -156,11 +164,19 @@ if _database["ENGINE"].endswith("sqlite3"):
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
     }
+    if KALSHI_PROCESS in {"execution", "web"}:
+        # Opening the file costs an order more than its claim's commit.
+        _database["CONN_MAX_AGE"] = 5
     # A file, not shared memory: locks and WAL behave in tests as they do at run time.
     _database["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
 else:
     _database["CONN_MAX_AGE"] = 60
     _database["CONN_HEALTH_CHECKS"] = True
+    if KALSHI_PROCESS != "test":  # there a whole test may be one transaction
+        # A process that is frozen in the middle of a claim holds rows that a stop and its successor need.
+        _database.setdefault("OPTIONS", {}).setdefault(
+            "options", "-c idle_in_transaction_session_timeout=10s"
+        )
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -184,6 +200,16 @@ CACHES = {
 }
 CELERY_BROKER_URL = broker_url(REDIS_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # Redis may be away for an hour: the workers wait for it
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Longer than any task may run, so that a running one is not delivered again. No message waits for a time of its
+    # own (countdown, eta): what is due when stands in the database.
+    "visibility_timeout": 300,
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,  # a Redis that accepts and never answers must not hold a worker for ever
+    "socket_keepalive": True,
+}
+CELERY_RESULT_BACKEND = None  # no state of ours depends on what a task returned
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True

@@ -9,7 +9,19 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from kalshi_site.views import dashboard, door, faults, frame, health
+from kalshi_site.views import (
+    breakers,
+    connect,
+    dashboard,
+    door,
+    faults,
+    frame,
+    health,
+    health_page,
+    liquidate,
+    reconciliation,
+    risk_page,
+)
 from kalshi_site.views import help as pages
 
 # The admin's own sign-in form would be a second door with weaker locks.
@@ -29,6 +41,14 @@ urlpatterns: list[Any] = [
     path("readyz", health.readyz, name="readyz"),
     path("tradez", health.tradez, name="tradez"),
     path("metrics", health.metrics, name="metrics"),
+    path("risk/liquidate", liquidate.liquidate, name="risk-liquidate"),
+    path("risk", risk_page.risk_page, name="risk"),
+    path("health", health_page.health, name="health"),
+    path("health/acknowledge", health_page.acknowledge, name="health-acknowledge"),
+    path("health/breakers", breakers.panel, name="health-breakers"),
+    path("health/breakers/<slug:name>/reset", breakers.reset, name="health-breaker-reset"),
+    path("reconciliation", reconciliation.page, name="reconciliation"),
+    path("reconciliation/<str:public_id>/<str:act>", reconciliation.answer, name="work-item-answer"),
     path("admin/", admin.site.urls),
     # Of allauth only what the desk uses: nobody signs himself up, and there is no mail to reset a password by.
     path("accounts/login/", account.login, name="account_login"),
@@ -40,6 +60,9 @@ urlpatterns: list[Any] = [
     path("enter/<str:code>", door.enter, name="enter"),
     path("appearance", door.appearance, name="appearance"),
     path("frame/<str:name>", frame.part, name="frame-part"),
+    path("help", pages.index, name="help"),
+    path("help/connect", connect.connect, name="help-connect"),
+    path("help/guides/<slug:name>", pages.guide, name="help-guide"),
     path("help/errors", pages.errors, name="help-errors"),
     path("help/errors/<str:code>", pages.error, name="help-error"),
     path("help/keys", pages.keys, name="help-keys"),

@@ -5,10 +5,14 @@ Redis locks save work; these versions prevent harm. The code must be right witho
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import copy
+from typing import Any, ClassVar, TypeVar
 
 from django.db import models
 from django.utils import timezone
+
+from kalshi_site import guards
+from kalshi_site.models.fields import ScaledField
 
 Row = TypeVar("Row", bound="VersionedModel")
 
@@ -46,23 +50,41 @@ class HistoryRow(models.Model):
     detail = models.JSONField(default=dict)
     at = models.DateTimeField(default=timezone.now)
 
+    guards: ClassVar[tuple[guards.Guard, ...]] = guards.kept()
+
     class Meta:
         abstract = True
 
 
 def compare_and_set(
-    row: Row, *, version: int | None = None, guard: dict[str, Any] | None = None, **changes: Any
+    row: Row,
+    *,
+    version: int | None = None,
+    guard: dict[str, Any] | None = None,
+    reread: bool = True,
+    **changes: Any,
 ) -> Row:
     """Write `changes` where primary key, version and `guard` still match, and raise the version by one.
 
-    Returns the fresh row. Raises StaleVersion when no row matched; nothing is written then.
+    Returns the fresh row. Without `reread` it is the given one as it was written, which costs no query: for rows of
+    which nothing that matters changes without their version. Raises StaleVersion when no row matched; nothing is
+    written then.
     """
     seen = row.version if version is None else version
     manager = type(row)._default_manager
-    changed = manager.filter(pk=row.pk, version=seen, **(guard or {})).update(
-        **changes, version=seen + 1, updated_at=timezone.now()
-    )
+    written = {**changes, "version": seen + 1, "updated_at": timezone.now()}
+    changed = manager.filter(pk=row.pk, version=seen, **(guard or {})).update(**written)
+    if changed == 1 and not reread and row.version == seen:
+        return _as_written(row, written)
     fresh = manager.filter(pk=row.pk).first()
     if changed != 1 or fresh is None:
         raise StaleVersion(row, seen, fresh)
+    return fresh
+
+
+def _as_written(row: Row, written: dict[str, Any]) -> Row:
+    fresh = copy.copy(row)
+    for name, value in written.items():
+        field = row._meta.get_field(name)
+        setattr(fresh, name, field.as_read(value) if isinstance(field, ScaledField) else value)
     return fresh

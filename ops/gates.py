@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What must be green before a change is kept: `gates.py check | test | e2e | openapi | lock`.
+"""What must be green before a change is kept: `gates.py check | test | e2e | reliability | …`.
 
 The same for a person, for CI and for a clean clone; nothing here needs the network but `lock` and the first browser.
 """
@@ -32,6 +32,24 @@ OVERALL, CRITICAL = 80, 95
 # Where a fault costs money: rules of trade, the door to the exchange, decisions.
 CRITICAL_CODE = "trading/domain/*,portfolio/domain/*,trading/execution/*,approvals/*"
 LOCKS = {"requirements.lock": [], "requirements-dev.lock": ["--extra", "dev"]}
+SDK_LOCK = ROOT / "ops" / "conformance.lock"
+CONFORMANCE = [
+    *("tests/conformance", "tests/integration/test_paper_contract.py"),
+    "tests/integration/test_exchange_requests.py",
+]
+NIGHTLY_SIZES = {
+    "MATCHING_EXAMPLES": "5000",
+    "MATCHING_STEPS": "50",
+    "RECORDED_PAIRS": "10000",
+    "CHAOS_FAULTS": "1000",
+    "STATE_RUNS": "10000",
+    "RACE_ROUNDS": "10000",
+}
+NIGHTLY = [
+    *("tests/unit/test_matching_machine.py", "tests/unit/test_state_sync.py"),
+    *("tests/integration/test_recorded_books.py", "tests/integration/test_stream_chaos.py"),
+    "tests/integration/test_decision_race.py",
+]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -64,9 +82,12 @@ def test(arguments: list[str]) -> None:
     for old in ROOT.glob(".coverage*"):
         old.unlink()
     chosen = arguments or ["tests/unit", "tests/integration"]
-    run(PYTHON, "-m", "pytest", "-n", os.environ.get("JOBS", "2"), "-q", "--cov", "--cov-report=", *chosen)
+    covered = [] if arguments else ["--cov", "--cov-report="]  # part of the suite covers part of the code
+    run(
+        PYTHON, "-m", "pytest", "-n", os.environ.get("JOBS", "2"), "--dist=worksteal", "-q", *covered, *chosen
+    )
     if arguments:
-        return  # Part of the suite covers part of the code.
+        return
     run(PYTHON, "-m", "coverage", "report", f"--fail-under={OVERALL}")
     print(f"\nDomain, execution and approvals ({CRITICAL} %):", flush=True)
     run(PYTHON, "-m", "coverage", "report", f"--include={CRITICAL_CODE}", f"--fail-under={CRITICAL}")
@@ -78,6 +99,35 @@ def e2e(arguments: list[str]) -> None:
     os.environ["E2E_CHROMIUM"] = _chromium()
     kept = ["--screenshot=only-on-failure", "--tracing=retain-on-failure", f"--output={ARTIFACTS}"]
     run(PYTHON, "-m", "pytest", "-q", *kept, *(arguments or ["tests/e2e"]))
+
+
+def reliability(arguments: list[str]) -> None:
+    """Races, crashes, pauses, faults, halts under load: small sizes, or all of them with RELIABILITY=full (hours)."""
+    jobs = ["-n", os.environ.get("JOBS", "2"), "--dist=worksteal"]
+    run(PYTHON, "-m", "pytest", *jobs, "-q", *(arguments or ["tests/reliability"]))
+
+
+def reliability_full(arguments: list[str]) -> None:
+    """The same at the sizes that tests/reliability/sizes.py calls full, one after the other."""
+    os.environ["RELIABILITY"] = "full"
+    run(PYTHON, "-m", "pytest", "-q", *(arguments or ["tests/reliability"]))
+
+
+def conformance(arguments: list[str]) -> None:
+    """Kalshi's official SDK and its published contract against the paper exchange; the table of operations in docs."""
+    seen = ARTIFACTS / "conformance"
+    shutil.rmtree(seen, ignore_errors=True)
+    seen.mkdir(parents=True, mode=0o700)
+    os.environ.update(SDK_PYTHON=_official_sdk(), CONFORMANCE_SEEN=str(seen))
+    run(PYTHON, "-m", "pytest", "-q", *(arguments or CONFORMANCE))
+    run(PYTHON, "-m", "tests.conformance.report", *(["--write"] if os.environ.get("WRITE") else []))
+
+
+def nightly(arguments: list[str]) -> None:
+    """The large sizes of the tests that have one, and memory over ten million messages. Hours on two cores."""
+    os.environ.update({name: os.environ.get(name, size) for name, size in NIGHTLY_SIZES.items()})
+    run(PYTHON, "-m", "pytest", "-q", *(arguments or NIGHTLY))
+    run(PYTHON, "benchmarks/ingest.py", "--long")
 
 
 def openapi(_: list[str]) -> None:
@@ -154,7 +204,7 @@ def _locks() -> None:
         text = (ROOT / name).read_text(encoding="utf-8")
         wanted = project["dependencies"] + (project["optional-dependencies"]["dev"] if extra else [])
         faults = _unmet(wanted, _pins(text))
-        if re.search(r"https?://|--index-url|--find-links", text):
+        if re.search(r"https?://|--index-url|--find-links", text + SDK_LOCK.read_text(encoding="utf-8")):
             faults.append("it contains an address")
         if len(_pins(text)) > text.count("--hash=sha256:"):
             faults.append("a package has no hash")
@@ -179,6 +229,20 @@ def _unmet(wanted: list[str], pins: dict[str, set[str]]) -> list[str]:
         if not any(requirement.specifier.contains(version) for version in versions):
             faults.append(f"{requirement.name}{requirement.specifier} is not met")
     return faults
+
+
+def _official_sdk() -> str:
+    """The interpreter of an environment with Kalshi's SDK alone, made at the first run (needs the network then)."""
+    home = ROOT / "var" / "conformance"
+    python, stamp = home / "bin" / "python", home / "installed"
+    wanted = SDK_LOCK.read_text(encoding="utf-8")
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        shutil.rmtree(home, ignore_errors=True)
+        run(PYTHON, "-m", "venv", "--without-pip", str(home))
+        quiet = ["--quiet", "--disable-pip-version-check", "--require-hashes", "--ignore-requires-python"]
+        run(PYTHON, "-m", "pip", "--python", str(python), "install", *quiet, "-r", str(SDK_LOCK))
+        stamp.write_text(wanted, encoding="utf-8")
+    return str(python)
 
 
 def _schema() -> str:
@@ -223,7 +287,17 @@ def _chromium() -> str:
 
 def main() -> int:
     """Run the gate named on the command line."""
-    gates = {"check": check, "test": test, "e2e": e2e, "openapi": openapi, "lock": lock}
+    gates = {
+        "check": check,
+        "test": test,
+        "e2e": e2e,
+        "reliability": reliability,
+        "reliability-full": reliability_full,
+        "conformance": conformance,
+        "nightly": nightly,
+        "openapi": openapi,
+        "lock": lock,
+    }
     if len(sys.argv) < 2 or sys.argv[1] not in gates:
         print(f"usage: gates.py {' | '.join(gates)}", file=sys.stderr)
         return 2

@@ -13,6 +13,8 @@ from kalshi_site.readonly import ReadOnly, ReadOnlyInline
 from portfolio import risk
 from portfolio.domain.limits import PAPER_LIMITS
 from portfolio.models import (
+    Autonomy,
+    AutonomyEvent,
     CashEntry,
     Position,
     PositionEvent,
@@ -65,6 +67,20 @@ class TradingStateAdmin(ReadOnly):
     inlines = (TradingStateEventInline,)
 
 
+class AutonomyEventInline(ReadOnlyInline):
+    """Who gave the analyst more or less room, and why."""
+
+    model = AutonomyEvent
+
+
+@admin.register(Autonomy)
+class AutonomyAdmin(ReadOnly):
+    """How much the analyst may do by itself; changed on the page Risk."""
+
+    list_display = ("venue", "level", "reason", "changed_by", "changed_at")
+    inlines = (AutonomyEventInline,)
+
+
 class RiskLimitForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """A limit that a rule reads, its value in the limit's own unit, and why it is what it is."""
 
@@ -95,9 +111,14 @@ class RiskLimitAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic
 
     def save_model(self, request: HttpRequest, obj: RiskLimit, form: Any, change: bool) -> None:
         """Set the limit by its activity."""
-        row = risk.set_limit(
-            name=obj.name, value=obj.value, actor=request.user.get_username(), reason=obj.note
-        )
+        try:
+            row = risk.set_limit(
+                name=obj.name, value=obj.value, actor=request.user.get_username(), reason=obj.note
+            )
+        except risk.SecondPersonNeeded as wanted:
+            messages.warning(request, f"{wanted.code} {wanted}. Nothing was changed.")
+            obj.pk = risk.limit_row(obj.name).pk
+            return
         obj.pk = row.pk
         messages.info(request, f"{obj.name} is {row.value.normalize():f} from now on.")
 

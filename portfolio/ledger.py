@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
 from kalshi_site import live
-from kalshi_site.versioning import compare_and_set
+from kalshi_site.versioning import StaleVersion, compare_and_set
 from portfolio import risk
 from portfolio.domain.pnl import Valuation, mark_price, value
 from portfolio.domain.positions import Booking, apply_fill, settle
@@ -82,6 +82,40 @@ def book_settlement(*, venue: str, ticker: str, yes_value: Decimal, at: datetime
         settled_at=at,
         settlement_value=yes_value,
     )
+
+
+@transaction.atomic
+def adjust_cash(*, venue: str, amount: Decimal, reference: str) -> CashEntry:
+    """Book what came or went outside of trading (a deposit, a rebate), once per reference: a person answers for it."""
+    entry, _ = CashEntry.objects.get_or_create(
+        venue=venue, kind=CashEntry.Kind.ADJUSTMENT, reference=reference, defaults={"amount": amount}
+    )
+    return entry
+
+
+@transaction.atomic
+def take_over_position(
+    *, venue: str, ticker: str, quantity: Decimal, seen: Decimal, cost: Decimal, actor: str, reference: str
+) -> Position:
+    """Hold what the exchange says is held, where a person answers for it. No cash moves, nothing is realized.
+
+    Raises StaleVersion when our own number is not `seen` any more: a fill or a settlement was booked meanwhile.
+    """
+    position = _position(venue, ticker, ticker, "")
+    if position.quantity != seen:
+        raise StaleVersion(position, position.version - 1, position)
+    fresh = compare_and_set(position, quantity=quantity, cost=cost)
+    PositionEvent.objects.create(
+        position=fresh,
+        version=fresh.version,
+        to_state="adjusted",
+        actor=actor,
+        quantity=quantity,
+        cash=ZERO,
+        detail={"reference": reference, "step": str(quantity - seen)},
+    )
+    live.changed("positions", key=fresh.ticker, version=fresh.version, kind="adjusted")
+    return fresh
 
 
 def _position(venue: str, ticker: str, event_ticker: str, title: str) -> Position:

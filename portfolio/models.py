@@ -9,8 +9,10 @@ from django.db.models import Q
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
+from kalshi_site.guards import Guard, frozen, never_deleted
 from kalshi_site.models.fields import CountField, DollarsField
 from kalshi_site.versioning import HistoryRow, VersionedModel
+from portfolio.domain.autonomy import AutonomyLevel
 from portfolio.domain.positions import Holding
 
 
@@ -84,6 +86,14 @@ class CashEntry(models.Model):
     reference = models.CharField(max_length=160)
     at = models.DateTimeField(default=timezone.now, db_index=True)
 
+    guards: ClassVar[tuple[Guard, ...]] = (
+        frozen(
+            *("venue", "kind", "amount", "fee", "realized", "ticker", "reference"),
+            says="money that was booked is never changed: a correction is another entry",
+        ),
+        never_deleted(),
+    )
+
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["venue", "kind", "reference"], name="one_entry_per_reference")
@@ -139,28 +149,52 @@ class RiskLimit(VersionedModel):
 
 
 class TradingState(VersionedModel):
-    """ACTIVE, REDUCING or HALTED for one venue. `kill_epoch` grows with every halt and voids older claims."""
+    """ACTIVE, REDUCING or HALTED for one scope of one venue; the empty scope is everything (`portfolio.domain.scopes`).
+
+    `kill_epoch`, on the row of everything, grows with every halt of any scope; `halted_epoch` is what it grew to at
+    this scope's last one, at `halted_at`, and voids older claims. `cleared_at`: then the exchange's own list showed no
+    order of it.
+    """
 
     class Mode(models.TextChoices):
         ACTIVE = "ACTIVE"
         REDUCING = "REDUCING"
         HALTED = "HALTED"
 
-    venue = models.CharField(max_length=10, unique=True)
+    venue = models.CharField(max_length=10)
+    scope = models.CharField(max_length=130, blank=True, default="")
     mode = models.CharField(max_length=10, choices=Mode, default=Mode.ACTIVE)
     kill_epoch = models.PositiveBigIntegerField(default=0)
+    halted_epoch = models.PositiveBigIntegerField(default=0)
+    halted_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=300, blank=True)
     changed_by = models.CharField(max_length=150, blank=True)
     changed_at = models.DateTimeField(default=timezone.now)
+    cleared_at = models.DateTimeField(null=True, blank=True)
+    quiet_until = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Of everything: until then no order goes out, for all were canceled at once.",
+    )
+    expected_build = models.CharField(
+        max_length=12,
+        blank=True,
+        help_text="Of everything: the build that may claim; empty until the first one runs.",
+    )
+    resume_asked_by = models.CharField(max_length=150, blank=True)
+    resume_asked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["venue", "scope"], name="one_trading_state_per_scope")
+        ]
         permissions = (
             ("stop_trading", "May pause and stop trading"),
             ("resume_trading", "May resume trading"),
         )
 
     def __str__(self) -> str:
-        return f"{self.venue} {self.mode}"
+        return f"{self.venue} {self.scope} {self.mode}"
 
 
 class TradingStateEvent(HistoryRow):
@@ -173,6 +207,67 @@ class TradingStateEvent(HistoryRow):
 
     def __str__(self) -> str:
         return f"{self.from_state} → {self.to_state}"
+
+
+class Autonomy(VersionedModel):
+    """How much the analyst may do by itself at one venue. A missing row means: propose.
+
+    `attended_at` is the last sign of a person before the queue of approvals, who would see what goes out.
+    """
+
+    venue = models.CharField(max_length=10, unique=True)
+    level = models.CharField(
+        max_length=8,
+        choices=[(level.value, level.value) for level in AutonomyLevel],
+        default=AutonomyLevel.PROPOSE.value,
+    )
+    reason = models.CharField(max_length=300, blank=True)
+    changed_by = models.CharField(max_length=150, blank=True)
+    changed_at = models.DateTimeField(default=timezone.now)
+    attended_by = models.CharField(max_length=150, blank=True)
+    attended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=Q(level__in=[level.value for level in AutonomyLevel]), name="autonomy_level_known"
+            )
+        ]
+        verbose_name_plural = "autonomy"
+
+    def __str__(self) -> str:
+        return f"{self.venue} {self.level}"
+
+
+class AutonomyEvent(HistoryRow):
+    """One change of the autonomy level."""
+
+    autonomy = models.ForeignKey(Autonomy, on_delete=models.PROTECT, related_name="events")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.from_state} → {self.to_state}"
+
+
+class Wish(models.Model):
+    """What one person has asked for on a live desk and another one must ask for too (`risk.second_person`)."""
+
+    venue = models.CharField(max_length=10)
+    subject = models.CharField(max_length=60, help_text="autonomy, or limit:NAME.")
+    wanted = models.CharField(max_length=40, blank=True)
+    asked_by = models.CharField(max_length=150, blank=True)
+    asked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["venue", "subject"], name="one_wish_per_subject")
+        ]
+        verbose_name_plural = "wishes"
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.wanted}"
 
 
 class EquityPoint(models.Model):

@@ -16,7 +16,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long a case takes is the machine's affair, and shows in benchmarks.
+hypothesis.settings.register_profile("desk", deadline=None)
+hypothesis.settings.load_profile("desk")
 
 # Short: a Unix socket's path has room for 107 bytes.
 STATE = Path(tempfile.mkdtemp(prefix="kops-test-"))
@@ -98,6 +103,27 @@ def clean_redis(redis_server: str) -> str:
     return redis_server
 
 
+@pytest.fixture(autouse=True)
+def _breakers_closed() -> None:
+    """No test finds a breaker that another one's failing exchange has opened."""
+    from kalshi_site.breakers import BREAKERS, memories
+
+    memories.forget()
+    if REDIS_SOCKET.exists():
+        import redis
+
+        with redis.Redis.from_url(settings.REDIS_URL) as client:
+            client.delete(
+                *(f"breaker:{profile}:{name}" for profile in settings.PROFILES for name in BREAKERS)
+            )
+
+
+@pytest.fixture(autouse=True)
+def _rounds_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round of execution leaves to the next what half a second is too short for: on a busy machine that is chance."""
+    monkeypatch.setattr("trading.execution.router.ROUND_WITHIN", 30.0)
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
     """End sessions that threads of the tests have left open: PostgreSQL drops no database in use."""
@@ -111,3 +137,41 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequ
         )
         with django_db_blocker.unblock(), connection.cursor() as cursor:  # type: ignore[attr-defined]  # its plugin's
             cursor.execute(others)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptied_past_the_guards() -> None:
+    """Between transactional tests SQLite's tables are emptied row by row: the guards, which forbid it, go and come."""
+    from django.db import connection
+
+    if connection.vendor != "sqlite":
+        return  # TRUNCATE asks no trigger of rows
+    from django.db.backends.sqlite3.operations import DatabaseOperations
+
+    from kalshi_site import guards
+
+    emptying = DatabaseOperations.sql_flush
+
+    def past_the_guards(self: DatabaseOperations, *args: object, **how: object) -> list[str]:
+        guards.remove(self.connection)  # the signal after the flush makes them anew
+        return emptying(self, *args, **how)  # type: ignore[arg-type, no-any-return]
+
+    DatabaseOperations.sql_flush = past_the_guards  # type: ignore[method-assign, assignment]
+
+
+@pytest.fixture
+def past_the_guards(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For a test that breaks the books on purpose: the database's own guards are away meanwhile."""
+    request.getfixturevalue("transactional_db" if _is_transactional(request) else "db")
+    from django.db import connection
+
+    from kalshi_site import guards
+
+    guards.remove(connection)
+    yield
+    guards.install(connection)
+
+
+def _is_transactional(request: pytest.FixtureRequest) -> bool:
+    marker = request.node.get_closest_marker("django_db")
+    return marker is not None and bool(marker.kwargs.get("transaction"))

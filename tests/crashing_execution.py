@@ -1,6 +1,6 @@
 """The real execution process, with a kill -9 of itself at a named point. Run by the crash tests as a process.
 
-python -m tests.crashing_execution POINT    POINT: claimed, answered, recorded, or never
+python -m tests.crashing_execution POINT    POINT: one of checkpoints.CRASH_POINTS, or never
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ def main(point: str) -> None:
     from dataclasses import replace
 
     from kalshi_site import wiring
+    from trading.execution import checkpoints
     from trading.execution.reconcile import Evidence
 
     def die_at(reached: str) -> None:
@@ -29,7 +30,7 @@ def main(point: str) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     execution = wiring.execution(stop, on_ready=lambda: print("ready", flush=True))
-    execution.router.checkpoint = die_at
+    checkpoints.observe(die_at)
     # Short waits: the suite has no ninety seconds. What counts as evidence stays the same.
     quick = Evidence(latest_arrival=timedelta(seconds=2), scan_gap=timedelta(seconds=0.1))
     execution.reconciler = replace(execution.reconciler, evidence=quick)

@@ -16,7 +16,7 @@ from typing import Any
 import urllib3
 
 ROOT = Path(__file__).resolve().parent.parent
-START_WITHIN = 30.0
+START_WITHIN = 90.0
 
 
 @dataclass
@@ -51,12 +51,20 @@ class PaperExchange:
             "KALSHI_READ_KEY_FILE": str(read[1]),
             "KALSHI_TRADE_KEY_ID": trade[0],
             "KALSHI_TRADE_KEY_FILE": str(trade[1]),
+            "ORDERS_PER_MINUTE": "100000",  # a test's orders are no strategy that runs away
+            "ORDER_GROUP_CONTRACTS": "1000000",
         }
 
     def faults(self, rules: object) -> None:
         """Tell a `--faults` exchange how its create endpoint shall misbehave."""
         origin = self.rest_url.removesuffix("/trade-api/v2")
         answer = urllib3.request("POST", f"{origin}/__faults", json=rules, retries=False, timeout=5.0)
+        assert answer.status < 300, answer.data
+
+    def forget_faults(self) -> None:
+        """Behave again."""
+        origin = self.rest_url.removesuffix("/trade-api/v2")
+        answer = urllib3.request("DELETE", f"{origin}/__faults", retries=False, timeout=5.0)
         assert answer.status < 300, answer.data
 
     def kill(self) -> None:

@@ -16,7 +16,7 @@ from kalshi_site.identity import new_id
 from kalshi_site.models import User
 from portfolio.models import CashEntry
 from trading.domain.orders import Action, OrderState, Side
-from trading.models import Market, Order, Quote
+from trading.models import ExchangeState, Market, Order, Quote
 
 VENUE = "paper"
 
@@ -57,6 +57,8 @@ def stranger(username: str = "stranger") -> User:
 
 
 class MarketFactory(factory.django.DjangoModelFactory[Market]):
+    """An open market, on an exchange that trades unless the test has said otherwise."""
+
     class Meta:
         model = Market
         django_get_or_create = ("ticker",)
@@ -75,6 +77,12 @@ class MarketFactory(factory.django.DjangoModelFactory[Market]):
     fee_multiplier = "1"
     updated_at = factory.LazyFunction(timezone.now)
 
+    @classmethod
+    def _create(cls, model_class: type[Market], *args: Any, **fields: Any) -> Market:
+        exchange_speaks()
+        made: Market = super()._create(model_class, *args, **fields)
+        return made
+
 
 class QuoteFactory(factory.django.DjangoModelFactory[Quote]):
     class Meta:
@@ -89,6 +97,21 @@ class QuoteFactory(factory.django.DjangoModelFactory[Quote]):
     trusted = True
     as_of = factory.LazyFunction(timezone.now)
     verified_at = factory.LazyFunction(timezone.now)
+
+
+def exchange_says(*, is_active: bool = True, is_trading: bool = True, **said: Any) -> ExchangeState:
+    """What the exchange said of itself just now."""
+    told = {"weekly": False, "as_of": timezone.now(), **said}
+    row, _ = ExchangeState.objects.update_or_create(
+        venue=said.pop("venue", VENUE), defaults={"is_active": is_active, "is_trading": is_trading, **told}
+    )
+    return row
+
+
+def exchange_speaks() -> None:
+    """Its last word is of this moment; an exchange that said nothing yet trades."""
+    if not ExchangeState.objects.update(as_of=timezone.now()):
+        exchange_says()
 
 
 def quoted_market(**fields: Any) -> Market:
@@ -130,6 +153,9 @@ class ProposalFactory(factory.django.DjangoModelFactory[Proposal]):
     limit_price = Decimal("0.5000")
     proposer = "offline-analyst"
     strategy = "offline-analyst"
+    reduce_only = False
+    # One that is made approved stands for what a policy let through: nobody's decision lies behind it.
+    required_approvals = factory.LazyAttribute(lambda p: 0 if p.state == "approved" else 1)
     risk_level = "LOW"
     deadline_at = factory.LazyFunction(lambda: timezone.now() + timedelta(minutes=5))
     terms_hash = factory.LazyAttribute(
@@ -137,10 +163,16 @@ class ProposalFactory(factory.django.DjangoModelFactory[Proposal]):
             Proposal(
                 ticker=p.ticker, action=p.action, side=p.side, quantity=p.quantity, limit_price=p.limit_price
             ).terms,
-            reduce_only=False,
+            reduce_only=p.reduce_only,
             venue=p.venue,
         )
     )
+
+    @classmethod
+    def _create(cls, model_class: type[Proposal], *args: Any, **fields: Any) -> Proposal:
+        exchange_speaks()
+        made: Proposal = super()._create(model_class, *args, **fields)
+        return made
 
 
 class OrderFactory(factory.django.DjangoModelFactory[Order]):

@@ -210,8 +210,8 @@ async def running(home: Path, **options: Any) -> AsyncIterator[Running]:
     server = PaperServer(
         home, options.pop("world", None) or QuietWorld(), tier=options.pop("tier", "prestige"), **options
     )
-    await server.start()
     try:
+        await server.start()
         async with aiohttp.ClientSession() as session:
             origin = f"http://127.0.0.1:{server.port}"
             reader, trader = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ class Connection(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = 20
+    disable_nagle_algorithm = (
+        True  # head and body are two writes: the second would wait 40 ms for an acknowledgement
+    )
 
     def do_GET(self) -> None:
         server = self.server
@@ -43,6 +47,7 @@ class Connection(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 - the base class calls them by these names
     do_DELETE = do_GET  # noqa: N815
+    do_PUT = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's own name
         pass
@@ -60,8 +65,12 @@ class ScriptedExchange(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, *steps: Step) -> None:
+    def __init__(self, *steps: Step, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Connection)
+        self.scheme = "http"
+        if tls is not None:
+            self.scheme = "https"
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.requests: list[Request] = []
         self.connections = 0
         self.released = threading.Event()
@@ -70,7 +79,7 @@ class ScriptedExchange(socketserver.ThreadingTCPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/trade-api/v2"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/trade-api/v2"
 
     def next_step(self) -> Step:
         with self._lock:
@@ -85,8 +94,8 @@ class ScriptedExchange(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def serving(*steps: Step) -> Iterator[ScriptedExchange]:
-    with ScriptedExchange(*steps) as server:
+def serving(*steps: Step, tls: ssl.SSLContext | None = None) -> Iterator[ScriptedExchange]:
+    with ScriptedExchange(*steps, tls=tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

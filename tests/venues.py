@@ -121,6 +121,12 @@ class HouseVenue:
     def restored(self) -> Mapping[str, Mapping[str, Any]]:
         return self.earlier
 
+    def set_active(self, **_: object) -> None:
+        raise AssertionError("a simulated world pauses no exchange")
+
+    def lose_external_book(self, *_: object) -> None:
+        raise AssertionError("a simulated world has no recorded liquidity")
+
     def replace_external_book(self, *_: object) -> None:
         raise AssertionError("a simulated world has no recorded liquidity")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from kalshi_site.readonly import ReadOnly, ReadOnlyInline
-from trading.models import Cycle, Fill, Market, Order, OrderEvent
+from trading.models import Cycle, Fill, Market, Order, OrderEvent, WorkItem, WorkItemEvent
 
 
 class OrderEventInline(ReadOnlyInline):
@@ -56,3 +56,30 @@ class CycleAdmin(ReadOnly):
     list_display = ("started_at", "loop", "finished_at", "outcome")
     list_filter = ("loop",)
     ordering = ("-started_at",)
+
+
+class WorkItemEventInline(ReadOnlyInline):
+    """What happened to a difference."""
+
+    model = WorkItemEvent
+
+
+@admin.register(WorkItem)
+class WorkItemAdmin(ReadOnly):
+    """Differences with the exchange; acknowledged and resolved on their page, by REST, never here."""
+
+    list_display = (
+        "first_at",
+        "public_id",
+        "kind",
+        "subject",
+        "severity",
+        "state",
+        "theirs",
+        "ours",
+        "looks",
+    )
+    list_filter = ("state", "kind", "severity", "venue")
+    search_fields = ("public_id", "subject", "order", "ticker")
+    ordering = ("-first_at",)
+    inlines = (WorkItemEventInline,)

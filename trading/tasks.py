@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from kalshi_site import locks
 from trading.agent.schemas import Analyst
-from trading.engine.decision_cycle import Appetite, PublicTrades, decision_cycle
-from trading.engine.housekeeping import forget
+from trading.engine.decision_cycle import PublicTrades, decision_cycle
+from trading.engine.housekeeping import keep_house
+from trading.engine.ideas import Appetite
 from trading.engine.update_cycle import update_cycle
 from trading.execution.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +58,7 @@ def compare_with_exchange() -> None:
 
 @shared_task(name="trading.tasks.housekeeping")
 def housekeeping() -> None:
-    forget(timezone.now())
+    try:
+        keep_house(timezone.now())
+    except (locks.Busy, locks.Outrun) as error:
+        log.info("housekeeping.skipped", extra={"reason": str(error)})

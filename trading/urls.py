@@ -11,5 +11,6 @@ urlpatterns = [
     path("orders/cancel-all", views.cancel_all, name="orders-cancel-all"),
     path("orders/<str:public_id>", views.order, name="order"),
     path("orders/<str:public_id>/cancel", views.cancel, name="order-cancel"),
+    path("orders/<str:public_id>/decrease", views.decrease, name="order-decrease"),
     path("positions/<str:ticker>/close", views.close, name="position-close"),
 ]

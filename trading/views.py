@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.conf import settings
@@ -18,16 +19,23 @@ from approvals.models import Proposal
 from approvals.proposals import NobodyBids, NothingHeld
 from portfolio.models import Position
 from portfolio.risk import Denied, UnknownMarket
-from trading.domain.prices import count_text
+from trading.domain.fees import FeeType
+from trading.domain.markets import MarketStatus
+from trading.domain.prices import count_text, dollars_text
 from trading.execution.cancels import NotCancelable, request_cancel, request_cancel_all
+from trading.execution.decreases import NotDecreasable, request_decrease
 from trading.execution.exits import ExitWorking, close_position
 from trading.execution.wake import wake
 from trading.forms import TABS, MarketFilter
+from trading.market_data.charts import history
 from trading.models import Fill, Market, Order
+from trading.models.fee_change import FeeBook
+from trading.templatetags.trading_format import span
 
 CANNOT_CLOSE = (ExitWorking, NothingHeld, NobodyBids, UnknownMarket, Denied)
 SHOWN = 100
 LEVELS_SHOWN = 10
+MINUTES_SHOWN = 120
 
 
 def _template(name: str, partial: str, request: HttpRequest) -> str:
@@ -58,7 +66,7 @@ def market(request: HttpRequest, ticker: str) -> HttpResponse:
     """One market: rules, book, our position, orders and proposals."""
     found = get_object_or_404(Market.objects.select_related("quote"), pk=ticker)
     quote = getattr(found, "quote", None)
-    venue = settings.KALSHI_PROFILE
+    venue, now = settings.KALSHI_PROFILE, timezone.now()
     context = {
         "market": found,
         "quote": quote,
@@ -68,10 +76,38 @@ def market(request: HttpRequest, ticker: str) -> HttpResponse:
         "orders": list(Order.objects.open().filter(venue=venue, ticker=ticker).order_by("-id")[:20]),
         "proposals": list(Proposal.objects.decidable().filter(venue=venue, ticker=ticker)[:10]),
         "fills": list(Fill.objects.filter(venue=venue, ticker=ticker).order_by("-at", "-id")[:10]),
-        "now": timezone.now(),
+        "now": now,
+        "candles": history(ticker, 1, now, MINUTES_SHOWN),
+        "outcome": _outcome(found),
+        **_fees(found, now),
         **_rights(request),
     }
     return render(request, _template("trading/market.html", "live", request), context)
+
+
+def _outcome(row: Market) -> str:
+    """What the market's result means now: determined is not yet paid, and may be disputed until it is final."""
+    if not row.result:
+        return ""
+    pays = "" if row.settlement_value is None else f", YES pays {dollars_text(row.settlement_value)}"
+    if row.status == MarketStatus.FINALIZED:
+        return f"settled {row.result.upper()}{pays}"
+    if row.status in (MarketStatus.DISPUTED, MarketStatus.AMENDED):
+        return f"{row.status}: {row.result.upper()}{pays} if it stands; nothing is paid yet"
+    wait = span(timedelta(seconds=row.settlement_seconds))
+    return f"determined {row.result.upper()}{pays} once it is final, {wait} after the determination"
+
+
+def _fees(row: Market, now: datetime) -> dict[str, Any]:
+    """The fees in force, the next announced change, and a waiver that still runs."""
+    book = FeeBook.of_markets([row])
+    fees = book.of_market(row, now)
+    waiver = row.fee_waiver_until
+    return {
+        "fees": None if fees.fee_type is FeeType.FLAT else fees,
+        "fee_next": book.next(row.series_ticker, row.event_ticker, now),
+        "waiver": waiver if waiver and waiver > now else None,
+    }
 
 
 def _ladder(levels: dict[str, list[list[str]]]) -> list[dict[str, Any]]:
@@ -147,6 +183,24 @@ def cancel(request: HttpRequest, public_id: str) -> HttpResponse:
         wake()
         messages.success(request, f"Cancel asked for: {found}.")
     return redirect("orders")
+
+
+@require_POST
+@permission_required("trading.cancel_order", raise_exception=True)
+def decrease(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Ask execution to leave fewer contracts resting."""
+    found = get_object_or_404(Order, public_id=public_id)
+    try:
+        remaining = Decimal(request.POST.get("remaining", ""))
+        request_decrease(order=found, actor=request.user.get_username(), remaining=remaining)
+    except InvalidOperation:
+        messages.warning(request, "E011 Say how many contracts shall rest.", extra_tags="care")
+    except NotDecreasable as refusal:
+        messages.warning(request, f"{refusal.code} {str(refusal).capitalize()}.", extra_tags="care")
+    else:
+        wake()
+        messages.success(request, f"Decrease to {count_text(remaining)} asked for: {found}.")
+    return redirect("order", public_id)
 
 
 @require_POST

@@ -59,6 +59,17 @@ class WrongState(Exception):
         self.state, self.wanted = state, wanted
 
 
+class TermsChanged(Exception):
+    """The terms that the person saw are not those of the proposal: nobody may be bound to terms that were not shown."""
+
+    code = "E208"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the terms that you saw are not the proposal's terms now; look at them and decide again"
+        )
+
+
 class DeadlinePassed(Exception):
     """The server's deadline has passed. What happens without a decision is: it expires, not traded."""
 

@@ -1,10 +1,13 @@
-"""Who must say yes: deny, ask a person, or let a person's own exit pass."""
+"""Who must say yes: deny, ask a person, or let pass: a person's own exit, and what the autonomy level covers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
-from portfolio.domain.limits import RiskReport
+from portfolio.domain.autonomy import AutonomyLevel, Mandate
+from portfolio.domain.limits import RiskLevel, RiskReport
 
 
 class Origin(StrEnum):
@@ -19,8 +22,36 @@ class Policy(StrEnum):
     DENY = "deny"
 
 
-def decide(report: RiskReport, origin: Origin) -> Policy:
-    """Rules deny first; a person's own exit needs no second voice; everything else asks one person."""
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The answer, and in words why the analyst's wish got no further; empty where nothing held it back."""
+
+    policy: Policy
+    reason: str = ""
+
+
+def decide(report: RiskReport, origin: Origin, notional: Decimal, mandate: Mandate) -> Ruling:
+    """Rules deny first; a person's own exit needs no second voice; the analyst's idea goes as far as its mandate."""
     if not report.allowed:
-        return Policy.DENY
-    return Policy.AUTO if origin is Origin.CLOSE else Policy.ASK
+        return Ruling(Policy.DENY)
+    if origin is Origin.CLOSE:
+        return Ruling(Policy.AUTO)
+    if origin is not Origin.AGENT:
+        return Ruling(Policy.ASK)
+    if mandate.level is AutonomyLevel.OFF:
+        return Ruling(Policy.DENY, "E314: the autonomy level is off")
+    if mandate.level is AutonomyLevel.PROPOSE:
+        return Ruling(Policy.ASK)
+    against = _against(report, notional, mandate)
+    return Ruling(Policy.ASK if against else Policy.AUTO, against)
+
+
+def _against(report: RiskReport, notional: Decimal, mandate: Mandate) -> str:
+    """Why a person must be asked although the level is auto."""
+    if report.level is not RiskLevel.LOW:
+        return f"asks a person: the risk is {report.level.value}"
+    if mandate.against:
+        return f"asks a person: {mandate.against}"
+    if notional > mandate.left:
+        return f"asks a person: ${mandate.left:.2f} of today's budget are left"
+    return ""

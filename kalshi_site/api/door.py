@@ -45,7 +45,7 @@ def _tagged(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
     version = response.data.get("version")
     if not isinstance(version, int):
         return response
-    tag = etag(version)
+    tag = response.get("ETag") or etag(version)
     response["ETag"] = tag
     known = {given.strip() for given in request.headers.get("If-None-Match", "").split(",")}
     if request.method in ("GET", "HEAD") and tag in known:

@@ -119,10 +119,13 @@ class DeskSchema(AutoSchema):
             codes.update(_ONCE)
         if getattr(method, "versioned", False):
             codes.update(_VERSIONED)
+        codes.update(getattr(method, "refusals", ()))
         if self.path.endswith("/close"):
             codes.update(("E212", "E310", "E313"))
         elif self.path.endswith(("/cancel", "/pause", "/resume")):
             codes.update(("E204", "E212"))
+        if self.path.endswith("/resume"):
+            codes.update(("E010", "E308", "E309"))
         return codes
 
 

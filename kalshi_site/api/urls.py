@@ -7,11 +7,13 @@ from django.contrib.auth.decorators import login_required
 from django.urls import include, path, re_path, register_converter
 
 from approvals import api as approvals
+from kalshi_site.api.breakers import BreakerList, BreakerReset
 from kalshi_site.api.docs import Docs, OpenApi, Unknown
 from kalshi_site.api.door import door
 from kalshi_site.api.health import Health
+from kalshi_site.api.sync import StateSync
 from portfolio import api as portfolio
-from trading.api import markets, orders, state
+from trading.api import autonomy, drifts, history, liquidations, markets, orders, reconciliation, state
 
 
 class Name:
@@ -42,6 +44,7 @@ v1 = [
     path("orders/cancel-all", door(orders.OrderCancelAll)),
     path("orders/<name:public_id>", door(orders.OrderDetail)),
     path("orders/<name:public_id>/cancel", door(orders.OrderCancel)),
+    path("orders/<name:public_id>/decrease", door(orders.OrderDecrease)),
     path("fills", door(orders.FillList)),
     path("positions", door(portfolio.PositionList)),
     path("positions/<name:ticker>", door(portfolio.PositionDetail)),
@@ -50,10 +53,24 @@ v1 = [
     path("markets", door(markets.MarketList)),
     path("markets/<name:ticker>", door(markets.MarketDetail)),
     path("markets/<name:ticker>/orderbook", door(markets.MarketBook)),
+    path("markets/<name:ticker>/history", door(history.MarketHistory)),
     path("trading/state", door(state.State)),
     path("trading/pause", door(state.Pause)),
     path("trading/resume", door(state.Resume)),
     path("trading/halt", door(state.Halt)),
+    path("trading/liquidate", door(liquidations.Liquidate)),
+    path("trading/order-groups/reset", door(state.ResetNets)),
+    path("trading/autonomy", door(autonomy.AutonomyLevelDoor)),
+    path("exchange/drifts", door(drifts.DriftList)),
+    path("exchange/drifts/<name:pk>/acknowledge", door(drifts.DriftAcknowledge)),
+    path("breakers", door(BreakerList)),
+    path("breakers/<name:name>/reset", door(BreakerReset)),
+    path("reconciliation", door(reconciliation.WorkItemList)),
+    path("reconciliation/last", door(reconciliation.LastComparison)),
+    path("reconciliation/<name:public_id>", door(reconciliation.WorkItemDetail)),
+    path("reconciliation/<name:public_id>/acknowledge", door(reconciliation.WorkItemAcknowledge)),
+    path("reconciliation/<name:public_id>/resolve", door(reconciliation.WorkItemResolve)),
+    path("state", door(StateSync)),
     path("health", door(Health)),
     path("openapi.json", door(OpenApi), name="openapi"),
 ]

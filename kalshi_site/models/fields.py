@@ -62,7 +62,11 @@ class ScaledField(_Column[_Set, _Get]):
         return int(number)
 
     def from_db_value(self, value: Any, *_: Any) -> Decimal | None:
-        return None if value is None else Decimal(int(value)).scaleb(-self.places).quantize(self._unit())
+        return None if value is None else Decimal(int(value)).scaleb(-self.places)
+
+    def as_read(self, value: Any) -> Decimal | None:
+        """What a row that was read has after this was written: as many decimals. Raises ValueError."""
+        return self.from_db_value(self.get_prep_value(value))
 
     def get_internal_type(self) -> str:
         return "BigIntegerField"

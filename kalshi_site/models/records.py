@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import ClassVar
 
 from django.db import models
 
+from kalshi_site.guards import Guard, kept, unchanged
+
 
 class Lease(models.Model):
     """Who may run a loop now. The fence only grows, even when Redis is emptied (RELIABILITY.md 3.2)."""
+
+    guards: ClassVar[tuple[Guard, ...]] = (
+        Guard("fence_grows", "UPDATE", "NEW.fence < OLD.fence", "a fence never falls"),
+    )
 
     name = models.CharField(max_length=64, primary_key=True)
     holder = models.CharField(max_length=64, blank=True)
@@ -19,11 +26,40 @@ class Lease(models.Model):
         return f"{self.name} #{self.fence}"
 
 
+class ProcessBeat(models.Model):
+    """That a process lives: which code it runs, since when, and when it last said so (`kalshi_site.heartbeat`)."""
+
+    name = models.CharField(max_length=20)
+    host = models.CharField(max_length=80)
+    pid = models.PositiveIntegerField()
+    build = models.CharField(max_length=12)
+    started_at = models.DateTimeField()
+    beat_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["name", "host", "pid"], name="one_row_per_process")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.host}:{self.pid}"
+
+
+def new_epoch() -> str:
+    """The name of a new numbering."""
+    return secrets.token_hex(6)
+
+
 class TopicHead(models.Model):
-    """The last number given out in a topic; raised inside the changing transaction, so no number is lost."""
+    """The last number given out in a topic; raised inside the changing transaction, so no number is lost.
+
+    `epoch` names the numbering: it is new after a restore or a repair. All changes after `kept_after` are in the log.
+    """
 
     topic = models.CharField(max_length=64, primary_key=True)
     version = models.BigIntegerField(default=0)
+    epoch = models.CharField(max_length=16, default=new_epoch)
+    kept_after = models.BigIntegerField(default=0)
 
     def __str__(self) -> str:
         return f"{self.topic} v{self.version}"
@@ -39,11 +75,14 @@ class ChangeLog(models.Model):
     kind = models.CharField(max_length=40)
     at = models.DateTimeField()
 
+    # Old ones are deleted, by housekeeping; a log that lost its newest is found by its head and the epoch's witness.
+    guards: ClassVar[tuple[Guard, ...]] = (unchanged(),)
+
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["topic", "version"], name="one_change_per_number")
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["at"])]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["topic", "key", "-version"])]
 
     def __str__(self) -> str:
         return f"{self.topic} v{self.version} {self.kind} {self.key}"
@@ -61,6 +100,8 @@ class AuditEntry(models.Model):
     reason = models.TextField(blank=True)
     detail = models.JSONField(default=dict)
     request_id = models.CharField(max_length=64, blank=True)
+
+    guards: ClassVar[tuple[Guard, ...]] = kept()
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["object_type", "object_id"])]

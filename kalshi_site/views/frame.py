@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -18,28 +18,36 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from approvals.models import Proposal
-from kalshi_site.models import TopicHead, User
+from kalshi_site.live import changes
+from kalshi_site.models import User
 from kalshi_site.observability import request_id
+from portfolio.domain.scopes import in_words
 from portfolio.models import EquityPoint, TradingState
-from portfolio.risk import trading_state
-from trading.models import Quote
+from portfolio.risk import standing, trading_state
+from portfolio.views.state import next_page
+from trading.domain.hours import Standing, words
+from trading.execution.stand_in import execution_heard_at, is_execution_alive
+from trading.models import DriftNote, Liquidation, Quote, WorkItem
+from trading.models.exchange_state import exchange_facts
 
 MODE_TEXTS = {
     "paper": "Simulated exchange. No real money moves.",
     "demo": "Kalshi's demo exchange. No real money moves.",
     "live": "LIVE EXCHANGE. Real money moves.",
 }
-TOPICS = ("proposals", "orders", "positions", "trading", "quotes")
+TOPICS = ("proposals", "orders", "positions", "trading", "reconciliation", "quotes")
 STYLESHEETS = tuple(
     f"css/{name}.css"
-    for name in ("tokens", "base", "layout", "components", "pictures", "decision", "states", "adapt")
+    for name in ("tokens", "base", "layout", "components", "pictures", "decision", "states", "guide", "adapt")
 )
+LIQUIDATING = ("LIQUIDATING", "halt", "warn")
+DEGRADED = ("DEGRADED", "wait", "warn")
 LOOKS = {
     "ACTIVE": ("TRADING", "go", "play"),
     "REDUCING": ("PAUSED", "pause", "pause"),
     "HALTED": ("STOPPED", "halt", "stop"),
 }
-PARTS = frozenset({"vitals", "state", "waiting"})
+PARTS = frozenset({"exchange", "vitals", "state", "waiting", "alarm", "work"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,14 @@ class StateChip:
     since: datetime
     by: str
     reason: str
+    closer: tuple[str, ...] = ()  # what is paused or stopped by itself
+
+    @property
+    def told(self) -> str:
+        """Who, when and why in one sentence, for hover and focus."""
+        who = f" by {self.by}" if self.by else ""
+        why = f": “{self.reason}”" if self.reason else ""
+        return f"{self.word.capitalize()} since {self.since:%H:%M:%S} UTC{who}{why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +101,10 @@ class Frame:
     state: StateChip | None = None
     equity: Decimal | None = None
     waiting: int = 0
+    drifts: int = 0
+    work: int = 0
     topics: str = ""
+    exchange: str = ""
     quotes_ms: int | None = None
     quotes_age: str = "–"
     places: tuple[tuple[Place, ...], ...] = ()
@@ -134,17 +153,22 @@ def frame_of(request: HttpRequest) -> Frame:
     if not isinstance(user, User):
         return bare
     venue = settings.KALSHI_PROFILE
-    heads = dict.fromkeys(TOPICS, 0) | dict(
-        TopicHead.objects.filter(topic__in=TOPICS).values_list("topic", "version")
-    )
+    # As they stood before the view read its rows: what changes meanwhile is then missed by nobody.
+    known = getattr(request, "live_heads", None) or changes.heads(TOPICS)
+    heads = {
+        topic: [known[topic].epoch, known[topic].version] if topic in known else ["", 0] for topic in TOPICS
+    }
     proven = Quote.objects.aggregate(at=Max("verified_at"))["at"]
     point = EquityPoint.objects.filter(venue=venue).order_by("-at").first()
     return Frame(
         **{name: getattr(bare, name) for name in _BARE},
-        state=_chip(trading_state(venue)),
+        state=_chip(venue),
         equity=None if point is None else point.equity,
         waiting=Proposal.objects.filter(venue=venue).decidable().count(),
+        drifts=DriftNote.objects.alarming(venue).count(),
+        work=WorkItem.objects.unanswered(venue).count(),
         topics=json.dumps(heads),
+        exchange=_pause(bare.now),
         quotes_ms=None if proven is None else int(proven.timestamp() * 1000),
         quotes_age="–" if proven is None else f"{max(0.0, (bare.now - proven).total_seconds()):.1f} s",
         places=_places(request, user),
@@ -167,9 +191,31 @@ def theme_of(request: HttpRequest) -> str:
     return chosen if chosen in User.Theme.values else "system"
 
 
-def _chip(row: TradingState) -> StateChip:
+def _pause(now: datetime) -> str:
+    """Why the exchange takes no orders now, as a sentence; empty while it trades."""
+    facts = exchange_facts()
+    if facts.standing(now) is not Standing.TRADING:
+        return f"{words(facts, now).capitalize()}."
+    shards = ", ".join(str(shard.exchange_index) for shard in facts.paused_shards())
+    return f"The exchange takes no orders in shard {shards}." if shards else ""
+
+
+def _chip(venue: str) -> StateChip:
+    """The state of everything; LIQUIDATING while a liquidation works, DEGRADED while nobody would carry orders out."""
+    row = trading_state(venue)
+    since, by, reason = row.changed_at, row.changed_by, row.reason
     word, tone, icon = LOOKS[row.mode]
-    return StateChip(row.mode, word, tone, icon, row.changed_at, row.changed_by, row.reason)
+    if work := Liquidation.objects.working(venue).in_time().first():
+        (word, tone, icon), since, by, reason = LIQUIDATING, work.created_at, work.actor, work.reason
+    elif row.mode == TradingState.Mode.ACTIVE and not is_execution_alive():
+        (word, tone, icon), by = DEGRADED, ""
+        since, reason = execution_heard_at() or since, "execution is silent: approved orders wait"
+    closer = tuple(
+        f"{LOOKS[each.mode][0].capitalize()} for {in_words(each.scope)}"
+        for each in standing(venue)
+        if each.scope
+    )
+    return StateChip(row.mode, word, tone, icon, since, by, reason, closer)
 
 
 def _places(request: HttpRequest, user: User) -> tuple[tuple[Place, ...], ...]:
@@ -186,7 +232,13 @@ def _places(request: HttpRequest, user: User) -> tuple[tuple[Place, ...], ...]:
         place("Orders", "/orders", "list", "o"),
         place("Positions", "/positions", "layers", "p"),
     )
-    rest = [place("API", "/api/docs", "code")]
+    rest = [
+        place("Risk", "/risk", "shield", "r"),
+        place("Health", "/health", "pulse", "h"),
+        place("Reconciliation", "/reconciliation", "ok", "c"),
+        place("API", "/api/docs", "code"),
+        place("Help", "/help", "info"),
+    ]
     if user.is_staff:
         if user.has_perm("kalshi_site.view_auditentry"):
             rest.append(place("Audit", "/admin/kalshi_site/auditentry/", "book", "u"))
@@ -196,7 +248,17 @@ def _places(request: HttpRequest, user: User) -> tuple[tuple[Place, ...], ...]:
 
 @require_GET
 def part(request: HttpRequest, name: str) -> HttpResponse:
-    """One live piece of the frame: vitals, state or waiting."""
+    """One live piece of the frame: vitals, state, waiting or alarm, for the page that shows it."""
     if name not in PARTS:
         raise Http404
-    return render(request, f"base.html#{name}", {"frame": frame_of(request)})
+    frame = replace(frame_of(request), path=_page_shown(request))
+    return render(request, f"base.html#{name}", {"frame": frame})
+
+
+def _page_shown(request: HttpRequest) -> str:
+    """Where the page is that asked: a piece's forms lead back there, never to the piece itself."""
+    try:
+        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+    except ValueError:  # such as a bracket that nothing closes
+        return "/"
+    return next_page(page._replace(scheme="", netloc="", fragment="").geturl())

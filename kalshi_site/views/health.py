@@ -20,20 +20,29 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry, generate_latest
 
+from kalshi_site import breakers, guards, heartbeat
 from kalshi_site.models import Lease
 from kalshi_site.views.metrics import DeskCollector
 from portfolio.models import TradingState
+from trading.domain.hours import Standing, words
 from trading.domain.prices import dollars_text
 from trading.engine.update_cycle import standing_drift
+from trading.exchange.drift import CODE as CONTRACT_DRIFT
+from trading.execution import nets, work_items
+from trading.execution.differences import URGENT_AFTER
 from trading.execution.process import LEASE as EXECUTION_LEASE
-from trading.models import Quote
+from trading.market_data.clock_note import clock_fault
+from trading.models import DriftNote, Order, Quote
+from trading.models.exchange_state import exchange_facts
 
 # The feed proves a quiet book current every few seconds; older than this, it is not following the exchange.
 OLDEST_QUOTE = timedelta(seconds=30)
 
-REGISTRY.register(DeskCollector())
+# A registry of its own: under the supervisor, where several processes count, the package's own one is not asked.
+DESK = CollectorRegistry()
+DESK.register(DeskCollector())
 
 Check = Callable[[], str]
 """Returns "" when all is well, else one sentence saying what is not."""
@@ -61,7 +70,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
 def tradez(request: HttpRequest) -> HttpResponse:
     """200 when an approved order would go out now, else 503.
 
-    Ready, trading ACTIVE, an execution process that holds its lease, fresh quotes, every process of the desk up.
+    Ready, trading ACTIVE, an execution process that holds its lease, fresh quotes, a clock that is the exchange's, an
+    exchange that speaks as agreed, every process of the desk up.
     """
     return _answer({**READY, **TRADING})
 
@@ -74,6 +84,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not (_holds_token(request) or _is_loopback(request)):
         return HttpResponse("E104 loopback or METRICS_TOKEN only\n", status=403, content_type="text/plain")
     answer: HttpResponse = ExportToDjangoView(request)
+    answer.content += generate_latest(DESK)
     return answer
 
 
@@ -105,7 +116,7 @@ def _redis(url: str) -> str:
 
 
 def _trading_state() -> str:
-    state = TradingState.objects.filter(venue=settings.KALSHI_PROFILE).first()
+    state = TradingState.objects.filter(venue=settings.KALSHI_PROFILE, scope="").first()
     mode = state.mode if state else TradingState.Mode.ACTIVE
     return "" if mode == TradingState.Mode.ACTIVE else f"trading is {mode}"
 
@@ -118,8 +129,35 @@ def _execution() -> str:
 
 
 def _books() -> str:
-    drift = standing_drift()
+    drift, waiting = standing_drift(), work_items.pausing(settings.KALSHI_PROFILE).count()
+    if waiting:
+        return f"{work_items.CODE} {waiting} difference{'s wait' if waiting > 1 else ' waits'} for somebody to look"
     return "" if drift is None else f"cash differs from the exchange by {dollars_text(drift, signed=True)}"
+
+
+def _contract() -> str:
+    standing = DriftNote.objects.alarming(settings.KALSHI_PROFILE).count()
+    if not standing:
+        return ""
+    if standing == 1:
+        return f"{CONTRACT_DRIFT} 1 change at the exchange touches money and nobody has acknowledged it"
+    return f"{CONTRACT_DRIFT} {standing} changes at the exchange touch money and nobody has acknowledged them"
+
+
+def _groups() -> str:
+    return nets.objection(settings.KALSHI_PROFILE)
+
+
+def _exchange() -> str:
+    now, facts = timezone.now(), exchange_facts()
+    return "" if facts.standing(now) is Standing.TRADING else f"E607 {words(facts, now)}"
+
+
+def _breakers() -> str:
+    """Of what an order and the way out of it need."""
+    needed = ("exchange_write", "exchange_cancel")
+    open_ones = [each.label for each in breakers.states() if each.is_open and each.name in needed]
+    return f"E605 failed in a row: {', '.join(open_ones).lower()}" if open_ones else ""
 
 
 def _quotes() -> str:
@@ -128,6 +166,37 @@ def _quotes() -> str:
         return "E312 no quote yet"
     age = timezone.now() - newest
     return "" if age <= OLDEST_QUOTE else f"E312 the newest quote is {age.total_seconds():.0f} s old"
+
+
+def _heartbeats() -> str:
+    return heartbeat.fault(timezone.now())
+
+
+def _outcomes() -> str:
+    """No order has been without an outcome for so long that a person must look."""
+    late = Order.objects.unproven(
+        settings.KALSHI_PROFILE, signed_before=timezone.now() - URGENT_AFTER
+    ).count()
+    minutes = URGENT_AFTER.total_seconds() / 60
+    what = "1 order has" if late == 1 else f"{late} orders have"
+    return f"E610 {what} had no known outcome for more than {minutes:.0f} minutes" if late else ""
+
+
+def _build() -> str:
+    """The execution process runs the code that may claim."""
+    state = TradingState.objects.filter(venue=settings.KALSHI_PROFILE, scope="").first()
+    expected = state.expected_build if state else ""
+    others = heartbeat.builds_of("execution", timezone.now()) - {expected}
+    return (
+        f"E807 execution runs build {', '.join(sorted(others))}, accepted is {expected}"
+        if expected and others
+        else ""
+    )
+
+
+def _guards() -> str:
+    lacks = guards.missing(connection)
+    return f"{guards.GuardsMissing.code} {guards.GuardsMissing(lacks)}" if lacks else ""
 
 
 def _guarded(check: Check) -> Check:
@@ -175,7 +244,16 @@ READY: dict[str, Check] = {
 TRADING: dict[str, Check] = {
     "trading": _guarded(_trading_state),
     "execution": _guarded(_execution),
+    "outcomes": _guarded(_outcomes),
+    "build": _guarded(_build),
+    "guards": _guarded(_guards),
+    "groups": _guarded(_groups),
+    "exchange": _guarded(_exchange),
+    "clock": clock_fault,
+    "breakers": _breakers,
     "quotes": _guarded(_quotes),
     "books": _guarded(_books),
+    "contract": _guarded(_contract),
     "processes": _processes,
+    "heartbeats": _guarded(_heartbeats),
 }

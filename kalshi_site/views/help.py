@@ -1,4 +1,4 @@
-"""Help that works offline: keys, and a page for every error code. Open to all, as refusals link to it."""
+"""Help that works offline: keys, guides, and a page for every error code. Open to all, as refusals link to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from kalshi_site import guides
 from kalshi_site.errors import REGISTRY
+
+CONNECT = "connect-to-demo"  # has a page of its own, with the state of the connection
 
 
 @login_not_required
@@ -25,6 +28,25 @@ def error(request: HttpRequest, code: str) -> HttpResponse:
 def errors(request: HttpRequest) -> HttpResponse:
     """All error codes."""
     return render(request, "help/errors.html", {"kinds": REGISTRY.values(), "layout": _layout(request)})
+
+
+@login_not_required
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    """Everything that can be read here."""
+    found = [guides.guide(name) for name in guides.names() if name != CONNECT]
+    return render(request, "help/index.html", {"guides": found, "layout": _layout(request)})
+
+
+@login_not_required
+@require_GET
+def guide(request: HttpRequest, name: str) -> HttpResponse:
+    """One guide of docs/how-to."""
+    try:
+        found = guides.guide(name)
+    except guides.NoSuchGuide:
+        raise Http404(f"no guide {name}") from None
+    return render(request, "help/guide.html", {"guide": found, "layout": _layout(request)})
 
 
 @login_not_required

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from portfolio.domain.exposure import WorstCase, worst_case
+from trading.domain.hours import Standing, words
 from trading.domain.markets import MarketFacts
 from trading.domain.orders import Action, Terms
 from trading.domain.prices import cents_text, count_text, dollars_text
@@ -48,6 +49,17 @@ class Limit:
     unit: str
     value: Decimal
     help: str
+    less_is_looser: bool = False
+
+    def is_looser(self, before: Decimal, after: Decimal) -> bool:
+        """Whether the change allows what was refused before."""
+        return after < before if self.less_is_looser else after > before
+
+    def in_words(self, amount: Decimal) -> str:
+        """The amount in the limit's own unit."""
+        if self.unit == "dollars":
+            return dollars_text(amount)
+        return f"{count_text(amount)} {'s' if self.unit == 'seconds' else self.unit}"
 
 
 PAPER_LIMITS: Mapping[str, Limit] = {
@@ -75,7 +87,19 @@ PAPER_LIMITS: Mapping[str, Limit] = {
         ),
         Limit("data_age", "Price age", "seconds", Decimal(10), "Older prices are not traded on."),
         Limit(
-            "time_to_close", "Time to close", "seconds", Decimal(20), "Nearer to the close nothing is opened."
+            "time_to_close",
+            "Time to close",
+            "seconds",
+            Decimal(20),
+            "Nearer to the close nothing is opened.",
+            True,
+        ),
+        Limit(
+            "auto_daily",
+            "Approved without a person today",
+            "dollars",
+            Decimal(300),
+            "At the autonomy level auto: price × quantity of all such orders of one day (UTC).",
         ),
     )
 }
@@ -233,6 +257,17 @@ def market_open(case: Case) -> Check:
     return Check("market_open", "Market open", Verdict.PASS if is_open else Verdict.BLOCK, "E311", text)
 
 
+def exchange_open(case: Case) -> Check:
+    """New risk only while the exchange trades, as a whole and in the market's shard, outside its maintenance.
+
+    An exit passes: whether the exchange takes it is the exchange's to say, and its word may be old.
+    """
+    facts, index = case.market.exchange, case.market.exchange_index
+    allowed = case.reduce_only or facts.standing(case.now, index) is Standing.TRADING
+    text = words(facts, case.now, index)
+    return Check("exchange_open", "Exchange", Verdict.PASS if allowed else Verdict.BLOCK, "E607", text)
+
+
 def price_grid(case: Case) -> Check:
     holds = case.market.grid.holds(case.terms.yes_price)
     text = cents_text(case.terms.limit_price) + (" is a valid price" if holds else " is off the price grid")
@@ -267,6 +302,7 @@ def reduces(case: Case) -> Check:
 
 RULES: tuple[Rule, ...] = (
     trading_state,
+    exchange_open,
     market_open,
     data_age,
     price_grid,

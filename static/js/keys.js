@@ -132,6 +132,13 @@ function press(selector) {
   return control !== null;
 }
 
+/** Ctrl+E opens the page of the liquidation, also while one types; there the word is asked for. @param {KeyboardEvent} event */
+function opensLiquidation(event) {
+  if (!event.ctrlKey || event.metaKey || event.altKey || event.key.toLowerCase() !== "e") return false;
+  if (document.documentElement.dataset.keys === "off" || document.querySelector("dialog[open]")) return false;
+  return press("a[data-liquidate]");
+}
+
 /** @param {KeyboardEvent} event @returns {boolean} */
 function act(event) {
   const key = event.key;
@@ -159,6 +166,6 @@ function inList(event) {
 
 export function listenToKeys() {
   document.addEventListener("keydown", (event) => {
-    if (!resting(event) && act(event)) event.preventDefault();
+    if (opensLiquidation(event) || (!resting(event) && act(event))) event.preventDefault();
   });
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,29 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARTIFACTS = ROOT / "var" / "test-artifacts"
 _PASSED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "VIRTUAL_ENV")
+PROPOSE = """
+from datetime import timedelta
+from decimal import Decimal
+from django.utils import timezone
+from approvals.domain.policy import Origin
+from approvals.proposals import Draft, submit
+from trading.domain.orders import Action, Side, Terms
+from trading.models import Market
+soon = timezone.now() + timedelta(minutes=10)
+rows = Market.objects.open(timezone.now()).filter(close_at__gt=soon).select_related("quote").order_by("?")
+for row in rows:
+    price = row.quote.top.yes_ask
+    if price is None or not Decimal("0.3") <= price <= Decimal("0.7"):
+        continue
+    terms = Terms(row.ticker, Action.BUY, Side.YES, Decimal(int({dollars} / price)), price)
+    draft = Draft(
+        venue="paper", terms=terms, origin=Origin.PERSON, proposer="journey", time_to_decide=timedelta(minutes=2)
+    )
+    made = submit(draft)
+    if made.risk_level == "{level}":
+        print("id=" + made.public_id)
+        break
+"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +84,14 @@ def manage(var: Path, *arguments: str, **settings: str) -> subprocess.CompletedP
         check=False,
         timeout=240,
     )
+
+
+def propose(desk: RunningDesk, dollars: int, level: str = "LOW") -> str:
+    """A person's proposal of about this cost and this risk on a market that is open now; returns its id."""
+    done = manage(desk.var, "shell", "-v", "0", "-c", PROPOSE.format(dollars=dollars, level=level))
+    found = re.search(r"id=(prop_\w+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    return found[1]
 
 
 def start_desk(var: Path, **settings: str) -> RunningDesk:

@@ -8,7 +8,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-from tests.e2e.conftest import ROOT, RunningDesk
+from tests.e2e.conftest import ROOT, RunningDesk, propose
 
 PAGE = ROOT / "docs" / "how-to" / "script.md"
 # What a market may do between two looks: the page says to run the script again.
@@ -28,6 +28,8 @@ def _script(folder: Path) -> Path:
 def _run(script: Path, desk: RunningDesk) -> str:
     """The script's output. It reads `var/demo-credentials.json` below its working directory."""
     for _ in range(TRIES):
+        if not desk.api("GET", "/proposals?status=pending", role="viewer")["data"]:
+            propose(desk, 20)  # the analyst's ideas come when the market errs, not when a test needs one
         done = subprocess.run(
             [sys.executable, "-I", str(script)],
             cwd=desk.var.parent,

@@ -184,10 +184,5 @@ def test_too_many_requests_are_refused_per_token_but_stopping_is_not(
 
 
 def test_without_the_cache_requests_pass_uncounted(caller: Caller, settings: object) -> None:
-    settings.CACHES = {  # type: ignore[attr-defined]
-        "default": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": "unix:///nowhere/redis.sock",
-        }
-    }
+    settings.REDIS_CACHE_URL = "unix:///nowhere/redis.sock"  # type: ignore[attr-defined]
     assert caller.get("/portfolio").status_code == 200

@@ -45,7 +45,15 @@ TRADE_OR_RISK = frozenset({"trade", "risk"})
 DOORS = [
     *(_read(path) for path in ("proposals", "proposals/none", "orders", "orders/none", "fills", "positions")),
     *(_read(path) for path in ("positions/none", "portfolio", "markets", "markets/none")),
-    *(_read(path) for path in ("markets/none/orderbook", "trading/state", "health", "openapi.json")),
+    *(_read(path) for path in ("markets/none/orderbook", "trading/state", "state", "health", "openapi.json")),
+    _read("markets/none/history"),
+    _read("exchange/drifts"),
+    *(_read(f"reconciliation{path}") for path in ("", "/last", "/none")),
+    _read("breakers"),
+    _read("trading/autonomy"),
+    _read("trading/liquidate"),
+    Door("POST", "trading/liquidate", frozenset({"approver"}), frozenset({"trade"})),
+    Door("PUT", "trading/autonomy", STOPPERS, TRADE_OR_RISK),
     Door("POST", "proposals/none/approve", frozenset({"approver"}), frozenset({"approve"})),
     Door("POST", "proposals/none/decline", frozenset({"approver"}), frozenset({"approve"})),
     Door("POST", "positions/none/close", frozenset({"approver"}), frozenset({"trade"})),
@@ -53,10 +61,16 @@ DOORS = [
         Door("POST", path, STOPPERS, TRADE_OR_RISK)
         for path in (
             "orders/none/cancel",
+            "orders/none/decrease",
+            "trading/order-groups/reset",
             "orders/cancel-all",
             "trading/pause",
             "trading/resume",
             "trading/halt",
+            "exchange/drifts/none/acknowledge",
+            "reconciliation/none/acknowledge",
+            "reconciliation/none/resolve",
+            "breakers/none/reset",
         )
     ),
 ]
@@ -65,6 +79,8 @@ DOORS = [
 def _call(caller: Caller, door: Door) -> HttpResponse:
     if door.method == "GET":
         return caller.get(f"/{door.path}")
+    if door.method == "PUT":
+        return caller.put(f"/{door.path}", If_Match='"v1"')
     return caller.post(f"/{door.path}", If_Match='"v1"')
 
 

@@ -35,7 +35,7 @@ def test_it_is_openapi_3_1_with_unique_operation_ids() -> None:
     document = openapi_document()
     assert document["openapi"].startswith("3.1")
     ids = [operation["operationId"] for _, _, operation in _operations()]
-    assert len(set(ids)) == len(ids) == 21
+    assert len(set(ids)) == len(ids) == 38
 
 
 def test_every_operation_lists_its_refusals_and_its_scope() -> None:
@@ -72,6 +72,8 @@ def test_the_codes_of_the_description_are_those_of_the_registry() -> None:
         "/markets/{ticker}",
         "/markets/{ticker}/orderbook",
         "/trading/state",
+        "/trading/autonomy",
+        "/trading/liquidate",
         "/health",
     ],
 )

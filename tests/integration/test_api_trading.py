@@ -220,19 +220,28 @@ def test_trading_is_paused_stopped_and_resumed(caller: Caller) -> None:
     stopped = caller.post("/trading/halt", key=None)
     assert (stopped.json()["mode"], stopped.json()["kill_epoch"]) == ("HALTED", 1)
     assert caller.post("/trading/halt", key=None).json() == stopped.json()
-    resumed = caller.post("/trading/resume")
+    seen = stopped["ETag"]
+    assert code_of(caller.post("/trading/resume", {"reason": "blind"})) == "E203"
+    assert code_of(caller.post("/trading/resume", If_Match=seen)) == "E010"
+    resumed = caller.post("/trading/resume", {"reason": "all clear"}, If_Match=seen)
     assert resumed.json()["mode"] == "ACTIVE"
     assert resumed["ETag"] == caller.get("/trading/state")["ETag"]
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
 def test_a_pause_or_resume_needs_a_key_and_honours_the_version_seen(caller: Caller, verb: str) -> None:
-    assert code_of(caller.post(f"/trading/{verb}", key=None)) == "E205"
+    assert code_of(caller.post(f"/trading/{verb}", key=None, If_Match='"v1"')) == "E205"
     risk.halt(venue="paper", actor="risk1", reason="drill")
-    stale = caller.post(f"/trading/{verb}", If_Match='"v1"')
+    stale = caller.post(f"/trading/{verb}", {"reason": "all clear"}, If_Match='"v1"')
     assert (stale.status_code, code_of(stale)) == (412, "E204")
     assert stale.json()["current"]["mode"] == "HALTED"
     assert TradingState.objects.get().mode == "HALTED"
+
+
+def test_a_pause_of_a_stop_answers_that_it_is_stopped(caller: Caller) -> None:
+    risk.halt(venue="paper", actor="risk1", reason="drill")
+    answer = caller.post("/trading/pause", {"reason": "lunch"})
+    assert (answer.status_code, answer.json()["mode"], answer.json()["reason"]) == (200, "HALTED", "drill")
 
 
 def test_health_says_what_is_wrong(caller: Caller) -> None:

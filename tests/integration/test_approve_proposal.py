@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -22,6 +23,7 @@ from approvals.domain.lifecycle import (
 from approvals.domain.policy import Origin
 from approvals.models import Decision, Proposal, ProposalEvent
 from approvals.signals import proposal_approved
+from kalshi_site import live
 from kalshi_site.models import AuditEntry, ChangeLog, TopicHead
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
@@ -45,7 +47,11 @@ def proposal() -> Proposal:
 
 def approve(proposal: Proposal, name: str = "approver1", version: int = 1) -> Proposal:
     return decisions.approve(
-        proposal=proposal, version=version, actor=factories.approver(name), method="page"
+        proposal=proposal,
+        terms_hash=proposal.terms_hash,
+        version=version,
+        actor=factories.approver(name),
+        method="page",
     )
 
 
@@ -123,18 +129,31 @@ def test_only_a_role_that_decides_may_decide(proposal: Proposal) -> None:
     for role in ("viewer", "proposer", "auditor"):
         with pytest.raises(decisions.MayNotDecide):
             decisions.approve(
-                proposal=proposal, version=1, actor=factories.member(f"a-{role}", role), method="rest"
+                proposal=proposal,
+                terms_hash=proposal.terms_hash,
+                version=1,
+                actor=factories.member(f"a-{role}", role),
+                method="rest",
             )
     with pytest.raises(decisions.MayNotDecide):
-        decisions.decline(proposal=proposal, version=1, actor=factories.stranger(), method="rest")
+        decisions.decline(
+            proposal=proposal,
+            terms_hash=proposal.terms_hash,
+            version=1,
+            actor=factories.stranger(),
+            method="rest",
+        )
 
 
+@pytest.mark.usefixtures("past_the_guards")
 def test_nobody_decides_their_own_proposal_not_even_past_the_activity(proposal: Proposal) -> None:
     person = factories.approver("both")
     Proposal.objects.update(proposer="both")
     proposal.refresh_from_db()
     with pytest.raises(decisions.OwnProposal):
-        decisions.approve(proposal=proposal, version=1, actor=person, method="page")
+        decisions.approve(
+            proposal=proposal, terms_hash=proposal.terms_hash, version=1, actor=person, method="page"
+        )
     with pytest.raises(IntegrityError), transaction.atomic():
         Decision.objects.create(
             proposal=proposal,
@@ -192,7 +211,12 @@ def test_two_approvals_cannot_both_use_the_last_of_a_limit() -> None:
 
 def test_declining_keeps_the_reason_and_reserves_nothing(proposal: Proposal) -> None:
     declined = decisions.decline(
-        proposal=proposal, version=1, actor=factories.approver(), method="rest", reason="too thin"
+        proposal=proposal,
+        terms_hash=proposal.terms_hash,
+        version=1,
+        actor=factories.approver(),
+        method="rest",
+        reason="too thin",
     )
     assert (declined.state, declined.decision_reason) == ("declined", "too thin")
     assert Decision.objects.get().verdict == "decline"
@@ -248,7 +272,7 @@ def test_an_operator_resumes_only_from_the_state_that_was_seen() -> None:
     seen = risk.trading_state(VENUE)
     risk.pause(venue=VENUE, actor="one", reason="")
     with pytest.raises(StaleVersion):
-        risk.resume(venue=VENUE, actor="two", reason="", version=seen.version)
+        risk.resume(venue=VENUE, actor="two", reason="all clear", version=seen.version)
     stopped = risk.halt(venue=VENUE, actor="one", reason="drill")
     assert (stopped.mode, stopped.kill_epoch) == ("HALTED", 1)
     assert risk.halt(venue=VENUE, actor="one", reason="again").version == stopped.version
@@ -268,7 +292,7 @@ def test_closing_by_hand_is_approved_at_once_in_every_trading_state(
     factories.funded()
     market = factories.quoted_market()
     held(market, quantity)
-    act(venue=VENUE, actor="operator", reason="")  # type: ignore[operator]
+    act(venue=VENUE, actor="operator", reason="drill")  # type: ignore[operator]
     exit_ = close_position(venue=VENUE, ticker=market.ticker, actor="approver1")
     assert (exit_.state, exit_.action, exit_.side, exit_.reduce_only) == ("approved", "sell", side, True)
     assert (exit_.quantity, exit_.limit_price) == (D(40), D(price))
@@ -286,12 +310,42 @@ def test_closing_what_is_not_held_or_what_nobody_wants_says_so() -> None:
 
 def test_the_terminal_tells_the_same_story(proposal: Proposal, capsys: pytest.CaptureFixture[str]) -> None:
     factories.approver()
-    words = ["approve", proposal.public_id, "--seen", "1", "--as", "approver1"]
+    words = [
+        "approve",
+        proposal.public_id,
+        "--seen",
+        "1",
+        "--terms",
+        proposal.terms_hash[:12],
+        "--as",
+        "approver1",
+    ]
     call_command("proposals", *words)
     assert "approved" in capsys.readouterr().out
     with pytest.raises(CommandError, match="E204 This has changed since you saw it") as refusal:
         call_command("proposals", *words)
     assert refusal.value.returncode == 3
-    call_command("trade", "halt", "--reason", "drill")
+    call_command("trade", "pause", "--reason", "drill")
     call_command("trade", "status", "--json")
-    assert '"mode": "HALTED"' in capsys.readouterr().out
+    assert '"mode": "REDUCING"' in capsys.readouterr().out
+
+
+def test_execution_is_woken_before_pages_are_told(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    """A page's news may take milliseconds; the order shall not wait for it."""
+    told: list[str] = []
+    monkeypatch.setattr("trading.receivers.wake", lambda: told.append("execution"))
+    monkeypatch.setattr(live, "publish", lambda topic, _: told.append(topic))
+    factories.funded()
+    proposal = factories.ProposalFactory()
+    told.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        decisions.approve(
+            proposal=proposal,
+            version=1,
+            terms_hash=proposal.terms_hash,
+            actor=factories.approver(),
+            method="page",
+        )
+    assert told == ["execution", "proposals"]

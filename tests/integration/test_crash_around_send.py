@@ -109,7 +109,13 @@ def crash(exchange: PaperExchange, market: Market, how: Crash) -> Order:
     if how.fault:
         exchange.faults({"endpoint": "create", "kind": how.fault, "seconds": how.seconds})
     proposal = factories.ProposalFactory(market=market, limit_price=D("0.02"))
-    decisions.approve(proposal=proposal, version=1, actor=factories.approver(), method="page")
+    decisions.approve(
+        proposal=proposal,
+        terms_hash=proposal.terms_hash,
+        version=1,
+        actor=factories.approver(),
+        method="page",
+    )
     process = child(exchange, how.point)
     try:
         if how.point == "sent":

@@ -116,10 +116,12 @@ def test_htmx_is_asked_once_more_in_place_and_then_told() -> None:
     proposal, client = submit("160"), signed_in()
     assert proposal.risk_level == "MEDIUM"
     address = f"/approvals/{proposal.public_id}/approve"
-    first = client.post(address, {"version": 1}, **HTMX)
+    first = client.post(address, {"version": 1, "terms_hash": proposal.terms_hash}, **HTMX)
     assert first.status_code == 200
     assert not Decision.objects.exists()
-    second = client.post(address, {"version": 1, "confirmed": "yes"}, **HTMX)
+    second = client.post(
+        address, {"version": 1, "terms_hash": proposal.terms_hash, "confirmed": "yes"}, **HTMX
+    )
     assert second.status_code == 200
     assert "Approved" in second["HX-Trigger"]
     assert Decision.objects.get().method == "page"
@@ -130,7 +132,8 @@ def test_an_answer_returns_to_the_page_it_came_from_and_never_elsewhere() -> Non
     for wanted, expected in (("/approvals", "/approvals"), ("https://example.com/", None)):
         proposal = submit()
         response = client.post(
-            f"/approvals/{proposal.public_id}/decline", {"version": 1, "choice": "other", "next": wanted}
+            f"/approvals/{proposal.public_id}/decline",
+            {"version": 1, "terms_hash": proposal.terms_hash, "choice": "other", "next": wanted},
         )
         assert response.status_code == 302
         assert response["Location"] == (expected or f"/approvals/{proposal.public_id}")
@@ -147,7 +150,12 @@ def test_the_admin_declines_what_was_shown_and_tells_of_refusals() -> None:
     data = {"action": "decline_selected", "_selected_action": [proposal.pk]}
     client.post("/admin/approvals/proposal/", data)
     assert Proposal.objects.get().state == "pending"
-    stale = {**data, "confirmed": "yes", f"version-{proposal.pk}": "7"}
+    stale = {
+        **data,
+        "confirmed": "yes",
+        f"version-{proposal.pk}": "7",
+        f"terms-{proposal.pk}": proposal.terms_hash,
+    }
     assert b"E204" in client.post("/admin/approvals/proposal/", stale, follow=True).content
     client.post("/admin/approvals/proposal/", {**stale, f"version-{proposal.pk}": "1"})
     assert (Proposal.objects.get().state, Decision.objects.get().method) == ("declined", "admin")
@@ -160,16 +168,26 @@ def test_the_terminal_lists_declines_and_refuses_odd_words(capsys: pytest.Captur
     assert f"{proposal.public_id} v1 pending LOW buy 60.00 yes" in capsys.readouterr().out
     for words in (
         ["approve"],
-        ["approve", "prop_no", "--seen", "1", "--as", "approver1"],
-        ["approve", proposal.public_id, "--seen", "1", "--as", "nobody"],
+        ["approve", "prop_no", "--seen", "1", "--terms", proposal.terms_hash[:12], "--as", "approver1"],
+        ["approve", proposal.public_id, "--seen", "1", "--terms", proposal.terms_hash[:12], "--as", "nobody"],
     ):
         with pytest.raises(CommandError) as refusal:
             call_command("proposals", *words)
         assert refusal.value.returncode == 2
-    call_command("proposals", "decline", proposal.public_id, "--seen", "1", "--as", "approver1")
+    call_command(
+        "proposals",
+        "decline",
+        proposal.public_id,
+        "--seen",
+        "1",
+        "--terms",
+        proposal.terms_hash[:12],
+        "--as",
+        "approver1",
+    )
     assert "declined" in capsys.readouterr().out
     for act, mode in (("pause", "REDUCING"), ("resume", "ACTIVE")):
-        call_command("trade", act)
+        call_command("trade", act, "--reason", "drill")
         assert f"paper {mode}" in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -12,7 +13,9 @@ from portfolio import risk
 from portfolio.models import Position, Reservation
 from tests import factories
 from trading.domain.orders import OrderState
-from trading.models import Cycle
+from trading.execution import work_items
+from trading.execution.work_items import Difference
+from trading.models import Cycle, WorkKind
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_server")]
 
@@ -69,7 +72,27 @@ def test_broken_books_and_a_standing_drift_are_not_zero() -> None:
             detail={"drift": "-1.25"},
         )
     seen = scrape()
-    assert seen["kops_broken_reservations"] == 1
-    assert seen["kops_broken_positions"] == 1
+    assert seen["kops_broken_left_over"] == 1
+    assert seen["kops_broken_costly_nothing"] == 1
     assert seen["kops_broken_cash_drift_dollars"] == -1.25
     assert "−$1.25" in Client().get("/tradez").json()["checks"]["books"]
+
+
+def test_they_are_there_too_where_several_processes_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So the supervisor starts the desk: the package then shows what files of all processes say, and nothing else."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    seen = scrape()
+    assert "kops_broken_two_orders" in seen and 'kops_breaker{breaker="model"}' in seen
+
+
+def test_what_nobody_has_answered_is_counted_and_a_comparison_by_command_is_no_loop() -> None:
+    work_items.report(factories.VENUE, Difference(WorkKind.CASH_DRIFT, "cash", theirs="2", ours="1"))
+    for loop in ("update", "reconcile"):
+        Cycle.objects.create(loop=loop, slot=1, started_at=timezone.now(), finished_at=timezone.now())
+    seen = scrape()
+    assert seen['kops_work_items{kind="cash_drift"}'] == 1
+    assert seen['kops_work_items{kind="orphan_order"}'] == 0
+    assert 'kops_loop_age_seconds{loop="update"}' in seen
+    assert 'kops_loop_age_seconds{loop="reconcile"}' not in seen

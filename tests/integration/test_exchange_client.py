@@ -30,9 +30,20 @@ from tests.scripted_exchange import (
 from trading.domain.book import Book
 from trading.domain.fees import FeeSchedule, FeeType
 from trading.domain.markets import MarketStatus
-from trading.exchange import account_messages, account_parsing, frames, messages, parsing
+from trading.exchange import (
+    account_messages,
+    account_parsing,
+    cash_messages,
+    history_messages,
+    messages,
+    order_messages,
+    parsing,
+    private_frames,
+    public_frames,
+)
 from trading.exchange.account import Account, open_account
 from trading.exchange.auth import Signer
+from trading.exchange.channels import Wanted
 from trading.exchange.errors import (
     AccessDenied,
     ExchangeError,
@@ -48,7 +59,7 @@ from trading.exchange.errors import (
 from trading.exchange.events import BookDelta, BookSnapshot, Gap
 from trading.exchange.market_data import MarketData, open_market_data
 from trading.exchange.reads import Reads
-from trading.exchange.session import Session, Wanted
+from trading.exchange.session import Session
 from trading.exchange.transport import Timeouts, Transport
 
 SIGNER = Signer("key-1", Ed25519PrivateKey.generate())
@@ -274,10 +285,10 @@ def test_captured_fills_settlements_series_candles_and_books_are_read() -> None:
 def test_the_captured_stream_has_no_gap_and_folds_into_sound_books() -> None:
     told = capture("ws_orderbook_stream.json")
     wanted, got = Wanted({"orderbook_delta": told["tickers"]}), Ledger()
-    session = Session(wanted, clock_ms=lambda: 0, use_yes_price=False)
+    session = Session(wanted, got, clock_ms=lambda: 0, use_yes_price=False)
     books = {ticker: Book(ticker) for ticker in told["tickers"]}
     for each in told["frames"]:
-        session.receive(json.dumps(each["frame"]), got)
+        session.receive(json.dumps(each["frame"]))
     for event in got.events:
         if isinstance(event, BookSnapshot):
             books[event.ticker].apply_snapshot(event.bids, event.asks, at_ms=event.at_ms)
@@ -286,16 +297,17 @@ def test_the_captured_stream_has_no_gap_and_folds_into_sound_books() -> None:
     assert got.of(Gap) == []
     assert len(got.of(BookDelta)) == told["counts"]["orderbook_delta"]
     assert session.trusted == set(told["tickers"])
-    assert all(book.is_current and not book.is_crossed for book in books.values())
+    assert all(book.is_current for book in books.values())
 
 
 def test_one_frame_missing_from_the_captured_stream_is_noticed_at_once() -> None:
     told = capture("ws_orderbook_stream.json")
     frames_of = [each["frame"] for each in told["frames"]]
     lost = next(n for n, frame in enumerate(frames_of) if frame["type"] == "orderbook_delta" and n > 100)
-    session, got = Session(Wanted({"orderbook_delta": told["tickers"]}), clock_ms=lambda: 0), Ledger()
+    got = Ledger()
+    session = Session(Wanted({"orderbook_delta": told["tickers"]}), got, clock_ms=lambda: 0)
     for frame in frames_of[:lost] + frames_of[lost + 1 : lost + 2]:
-        session.receive(json.dumps(frame), got)
+        session.receive(json.dumps(frame))
     [gap] = got.of(Gap)
     assert set(gap.tickers) == set(told["tickers"])
     assert b"get_snapshot" in session.outbox[-1]
@@ -316,22 +328,56 @@ PUBLISHED: dict[str, type[msgspec.Struct]] = {
     "Fill": account_messages.Fill,
     "Settlement": account_messages.Settlement,
     "Order": account_messages.Order,
-    "CreateOrderV2Response": account_messages.CreatedOrder,
-    "CancelOrderV2Response": account_messages.CanceledOrder,
+    "CreateOrderV2Response": order_messages.CreatedOrder,
+    "CancelOrderV2Response": order_messages.CanceledOrder,
     "GetUserDataTimestampResponse": messages.UserDataTimestamp,
     "GetAccountApiLimitsResponse": account_messages.AccountLimits,
+    "GetAccountEndpointCostsResponse": account_messages.EndpointCosts,
+    "EndpointTokenCost": account_messages.EndpointCost,
+    "EventPosition": account_messages.EventPosition,
+    "OrderQueuePosition": account_messages.QueuePosition,
+    "GetOrderQueuePositionResponse": account_messages.QueuePositionAnswer,
+    "Deposit": account_messages.Payment,
+    "Withdrawal": account_messages.Payment,
+    "ApiKey": account_messages.ApiKey,
+    "SeriesFeeChange": messages.SeriesFeeChange,
+    "EventFeeChange": messages.EventFeeChange,
+    "GetEventMetadataResponse": messages.EventMetadata,
+    "MarketMetadata": messages.MarketMetadata,
+    "MarketCandlesticksResponse": messages.TickerCandlesticks,
+    "GetEventCandlesticksResponse": messages.EventCandlesticksAnswer,
+    "GetHistoricalCutoffResponse": history_messages.Cutoff,
+    "MarketCandlestickHistorical": history_messages.Candlestick,
+    "PriceDistributionHistorical": history_messages.PriceCandle,
+    "AmendOrderV2Response": order_messages.AmendedOrder,
+    "DecreaseOrderV2Response": order_messages.DecreasedOrder,
+    "OrderGroup": order_messages.Group,
+    "GetOrderGroupResponse": order_messages.GroupAnswer,
+    "CreateOrderGroupResponse": order_messages.CreatedGroup,
+    "SubaccountBalance": cash_messages.SubaccountBalance,
+    "SubaccountTransfer": cash_messages.SubaccountTransfer,
+    "SubaccountNettingConfig": cash_messages.Netting,
+    "IntraExchangeInstanceTransfer": cash_messages.ShardTransfer,
+    "GetTargetBalanceAllocationResponse": cash_messages.AllocationsAnswer,
+    "TargetBalanceAllocation": cash_messages.Allocation,
+    "CreateSubaccountResponse": cash_messages.CreatedSubaccount,
+    "IntraExchangeInstanceTransferResponse": cash_messages.CreatedShardTransfer,
 }
 STREAMED: dict[str, type[msgspec.Struct]] = {
-    "orderbookSnapshotPayload": frames.SnapshotBody,
-    "orderbookDeltaPayload": frames.DeltaBody,
-    "tickerPayload": frames.TickerBody,
-    "tradePayload": frames.TradeBody,
-    "fillPayload": frames.FillBody,
-    "userOrderPayload": frames.UserOrderBody,
-    "marketPositionPayload": frames.MarketPositionBody,
-    "marketLifecycleV2Payload": frames.LifecycleBody,
-    "eventLifecyclePayload": frames.EventLifecycleBody,
-    "eventFeeUpdatePayload": frames.EventFeeBody,
+    "orderbookSnapshotPayload": public_frames.SnapshotBody,
+    "orderbookDeltaPayload": public_frames.DeltaBody,
+    "tickerPayload": public_frames.TickerBody,
+    "tradePayload": public_frames.TradeBody,
+    "fillPayload": private_frames.FillBody,
+    "userOrderPayload": private_frames.UserOrderBody,
+    "orderGroupUpdatesPayload": private_frames.OrderGroupBody,
+    "cfbenchmarksValuePayload": public_frames.IndexValueBody,
+    "cfbenchmarksValue5HzPayload": public_frames.QuickIndexValueBody,
+    "pythValuePayload": public_frames.PythValueBody,
+    "marketPositionPayload": private_frames.MarketPositionBody,
+    "marketLifecycleV2Payload": public_frames.LifecycleBody,
+    "eventLifecyclePayload": public_frames.EventLifecycleBody,
+    "eventFeeUpdatePayload": public_frames.EventFeeBody,
 }
 
 

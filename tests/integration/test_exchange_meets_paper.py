@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from decimal import Decimal
 
@@ -17,13 +17,15 @@ from trading.domain.book import Book
 from trading.domain.orders import BookSide, OrderState, TimeInForce
 from trading.exchange.account import Account, open_account
 from trading.exchange.auth import open_signer
+from trading.exchange.channels import Channel
+from trading.exchange.drift import listening
 from trading.exchange.events import BookDelta, BookSnapshot, Gap, OwnFill, OwnOrder
 from trading.exchange.market_data import open_market_data
 from trading.exchange.orders import Orders, create_body, open_orders
 from trading.exchange.outcomes import Accepted, Canceled, NotOpen, Refused, Unknown
+from trading.exchange.redundant import RedundantStream, open_redundant_stream
 from trading.exchange.reports import MarketDefinition
-from trading.exchange.session import Channel
-from trading.exchange.stream import open_stream
+from trading.exchange.stream import Stream, open_stream
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,16 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperExchange]:
         tmp_path_factory.mktemp("paper"), "--simulate", "--faults", "--tier", "prime"
     ) as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def _speaks_as_agreed() -> Iterator[None]:
+    """Whatever is said in these tests, the drift sentinel finds nothing in it that was not agreed."""
+    with listening() as sentinel:
+        yield
+    heard = sentinel.take()
+    assert [str(each.drift) for each in heard.sightings] == []
+    assert heard.answers > 0
 
 
 @pytest.fixture
@@ -143,8 +155,12 @@ def test_an_unanswered_create_is_unknown_and_can_be_found_by_its_id(
     assert len(found) == exists
 
 
+@pytest.mark.parametrize("open_it", [open_stream, open_redundant_stream])
 async def test_streamed_books_equal_the_books_read_and_own_news_arrives(
-    paper: PaperExchange, orders: Orders, market: MarketDefinition
+    paper: PaperExchange,
+    orders: Orders,
+    market: MarketDefinition,
+    open_it: Callable[..., Stream | RedundantStream],
 ) -> None:
     mine, got = new_id(), Ledger()
     channels: dict[Channel, Collection[str] | None] = {
@@ -152,7 +168,7 @@ async def test_streamed_books_equal_the_books_read_and_own_news_arrives(
         "fill": None,
         "user_orders": None,
     }
-    stream = open_stream(paper.ws_url, open_signer(*paper.key("desk-read")), channels)
+    stream = open_it(paper.ws_url, open_signer(*paper.key("desk-read")), channels)
     running = asyncio.create_task(stream.run(got))
     async with asyncio.timeout(20):
         while not stream.trusted:
@@ -164,7 +180,9 @@ async def test_streamed_books_equal_the_books_read_and_own_news_arrives(
     await stream.stop()
     await running
     assert got.of(Gap) == []
-    assert any(event.fill.client_order_id == mine for event in got.of(OwnFill))
+    mine_filled = [event.fill.trade_id for event in got.of(OwnFill) if event.fill.client_order_id == mine]
+    assert mine_filled
+    assert len(mine_filled) == len(set(mine_filled))  # over two connections, and yet told once
 
 
 async def _equals_the_rest_book(paper: PaperExchange, ticker: str, got: Ledger) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.scripted_exchange import Ledger
 from trading.exchange.auth import Signer
 from trading.exchange.events import BookDelta, BookSnapshot, Connected, Disconnected, Gap, Heartbeat
+from trading.exchange.session import Session
 from trading.exchange.stream import Stream
 
 KEY = Ed25519PrivateKey.generate()
@@ -168,6 +169,7 @@ async def test_markets_added_while_away_are_subscribed_on_the_next_connection() 
         await until(lambda: exchange.commands and exchange.commands[0])
     [lost] = got.of(Disconnected)
     assert "401" in lost.reason
+    assert "SIGNATURE" not in lost.reason.upper(), "a reason is logged and shown"
     assert lost.retry_in == 0.2
     assert exchange.commands[0][0]["params"]["market_tickers"] == ["A", "B"]
 
@@ -180,6 +182,24 @@ async def test_silence_is_a_lost_connection() -> None:
     async with streaming(exchange, silence=0.05) as (_, got):
         await until(lambda: len(got.of(Connected)) > 1)
     assert "silent" in got.of(Disconnected)[0].reason
+
+
+async def test_a_watch_that_breaks_ends_the_connection_and_the_next_one_is_watched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = iter([True])
+
+    def tick(_: Session) -> None:
+        if next(broken, False):
+            raise RuntimeError("a fault of ours")
+
+    async def script(socket: Socket, number: int) -> None:
+        await asyncio.sleep(20)
+
+    monkeypatch.setattr(Session, "tick", tick)
+    async with streaming(Exchange(script), silence=0.5) as (_, got):
+        await until(lambda: len(got.of(Connected)) > 2)
+    assert "silent" in got.of(Disconnected)[1].reason
 
 
 async def test_a_ping_is_answered_and_proves_the_quiet_books() -> None:
@@ -214,6 +234,29 @@ async def test_what_is_no_frame_drops_the_connection() -> None:
         await until(lambda: len(exchange.commands) == 2)
         await asyncio.sleep(0.05)
     assert len(got.of(Disconnected)) == 1
+
+
+async def test_a_tap_hears_every_frame_as_it_came_before_it_is_read() -> None:
+    said = [
+        '{"id":1,"type":"subscribed","msg":{"channel":"orderbook_delta","sid":1}}\n',
+        '{"type":"new_word", "sid":1}',
+        '{"type":"ticker","sid":1,"msg":{}}',
+    ]
+
+    async def script(socket: Socket, number: int) -> None:
+        await exchange.hear(socket)
+        for text in said:
+            await socket.send_str(text)
+        await exchange.hear(socket, 5)
+
+    exchange, heard = Exchange(script), list[tuple[int, str | bytes]]()
+    times = iter(range(1_000, 10_000))
+    async with streaming(
+        exchange, clock_ms=lambda: next(times), tap=lambda at, text: heard.append((at, text))
+    ):
+        await until(lambda: len(heard) == len(said))
+    assert [text for _, text in heard] == [text.encode() for text in said]
+    assert sorted(at for at, _ in heard) == [at for at, _ in heard]
 
 
 async def test_stopping_ends_a_long_pause_at_once() -> None:

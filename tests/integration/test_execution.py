@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -22,11 +25,15 @@ from portfolio.models import CashEntry, Position, Reservation
 from tests import factories
 from tests.fakes import FakeExchange, accept, drop_after_accept, drop_before_accept, fill
 from trading.domain.orders import OrderState
-from trading.exchange.outcomes import NotSent, Refused, Unknown
+from trading.exchange.errors import ClockOff
+from trading.exchange.events import Connected, OwnFill, OwnOrder
+from trading.exchange.outcomes import NotSent, Refused, SubmitOutcome, Unknown
 from trading.execution import cancels, fills, lifecycle
 from trading.execution.claims import ClaimRules
-from trading.execution.reconcile import Evidence, Reconciled, Reconciler, mark_overdue
-from trading.execution.router import Router
+from trading.execution.comparison import Reconciled
+from trading.execution.own_stream import OwnStream
+from trading.execution.reconcile import Evidence, Reconciler, mark_overdue
+from trading.execution.router import CALL_OFF_EVERY, Router
 from trading.models import Fill, Order, OrderEvent, Quote
 
 D = Decimal
@@ -59,7 +66,11 @@ def approved(**fields: Any) -> Proposal:
     factories.funded()
     proposal = factories.ProposalFactory(**fields)
     return decisions.approve(
-        proposal=proposal, version=proposal.version, actor=factories.approver(), method="page"
+        proposal=proposal,
+        terms_hash=proposal.terms_hash,
+        version=proposal.version,
+        actor=factories.approver(),
+        method="page",
     )
 
 
@@ -72,6 +83,46 @@ def test_an_approved_proposal_becomes_one_resting_order(exchange: FakeExchange, 
     assert order.body_hash and order.venue_order_id == "venue-1"
     assert Proposal.objects.get().state == "claimed"
     assert [e.to_state for e in OrderEvent.objects.all()] == ["sending", "resting"]
+
+
+class VenueTime:
+    """An exchange whose clock is ten minutes ahead of ours."""
+
+    def __init__(self, *, is_steady: bool = True) -> None:
+        self.is_steady = is_steady
+
+    def now(self) -> datetime:
+        return timezone.now() + timedelta(minutes=10)
+
+    def require_steady(self) -> None:
+        if not self.is_steady:
+            raise ClockOff("our clock is -600.0 s off the exchange's")
+
+
+def test_an_order_is_signed_and_expires_by_the_exchanges_time(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    approved()
+    router(exchange, clock=VenueTime()).round(held)
+    order = Order.objects.get()
+    assert order.signed_at is not None and order.expires_at is not None and order.answer_due_at is not None
+    assert order.signed_at - timezone.now() > timedelta(minutes=9)
+    assert order.expires_at - order.signed_at > timedelta(seconds=30)
+    assert order.answer_due_at - timezone.now() < timedelta(seconds=10)  # our own patience
+    assert exchange.sent[0]["expiration_time"] == int(order.expires_at.timestamp())
+
+
+def test_while_our_clock_is_off_nothing_is_claimed_and_cancels_go_on(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    approved()
+    router(exchange).round(held)
+    cancels.request_cancel(order=Order.objects.get(), actor="user:op")
+    waiting = factories.ProposalFactory(state="approved", decided_at=timezone.now())
+    assert router(exchange, clock=VenueTime(is_steady=False)).round(held) == 0
+    assert [report.state for report in exchange.book.values()] == [OrderState.CANCELED]
+    waiting.refresh_from_db()
+    assert waiting.state == "approved"
 
 
 def test_a_second_round_sends_nothing_more(exchange: FakeExchange, held: locks.Held) -> None:
@@ -364,3 +415,96 @@ def test_an_outcome_without_proof_keeps_its_exchange_code(exchange: FakeExchange
     approved()
     router(exchange, rules=ClaimRules()).round(held)
     assert (Order.objects.get().state, Order.objects.get().code) == ("unknown", "order_already_exists")
+
+
+def test_a_cancel_does_not_wait_for_the_other_sends_of_a_round(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    """Naive: all that wait are sent first, each for as long as its tokens and its answer take."""
+    desk = router(exchange)
+    approved()
+    desk.round(held)
+    standing: list[OrderState] = []
+
+    def answer(there: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
+        standing.append(there.book["venue-1"].state)
+        if len(standing) == 1:  # a person cancels while the first one is under way
+            cancels.request_cancel(order=Order.objects.get(venue_order_id="venue-1"), actor="user:op")
+            time.sleep(CALL_OFF_EVERY)  # as long as an answer takes; a quicker one keeps nobody waiting
+        return accept(there, body)
+
+    exchange.behaviour = answer
+    for _ in range(2):
+        factories.ProposalFactory(state="approved", decided_at=timezone.now())
+    assert desk.round(held) == 2
+    assert standing == [OrderState.RESTING, OrderState.CANCELED]
+
+
+def test_a_cancel_that_breaks_leaves_the_other_cancels_and_the_round_alone(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    desk = router(exchange)
+    for _ in range(2):
+        approved()
+    desk.round(held)
+    proper, asked = exchange.cancel, []
+
+    def odd(order_id: str, **how: Any) -> Any:
+        asked.append(order_id)
+        if order_id == "venue-1":
+            raise MemoryError("odd")
+        return proper(order_id, **how)
+
+    exchange.cancel = odd  # type: ignore[method-assign]
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    desk.round(held)
+    assert set(asked) == {"venue-1", "venue-2"}
+    assert [report.state for report in exchange.book.values()].count(OrderState.CANCELED) == 1
+
+
+def test_a_fill_of_another_subaccount_is_not_booked(exchange: FakeExchange, held: locks.Held) -> None:
+    """Naive: fills come of all subaccounts, cash and positions of the primary one alone: the books would part."""
+    exchange.behaviour = fill
+    approved()
+    router(exchange).round(held)
+    exchange.executions[0] = replace(exchange.executions[0], subaccount=1)
+    reconciler(exchange).fills(Reconciled(), timezone.now() - timedelta(hours=1))
+    news = OwnStream(VENUE, lambda: None, threading.Event())  # type: ignore[arg-type, return-value]
+    news.apply(OwnFill(exchange.executions[0], 0))
+    assert not Fill.objects.exists()
+    news.apply(OwnFill(replace(exchange.executions[0], subaccount=0), 0))
+    assert Fill.objects.count() == 1
+
+
+def test_what_the_answer_and_the_stream_both_say_is_written_once(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    approved()
+    exchange.behaviour = accept
+    router(exchange).round(held)
+    order = Order.objects.get()
+    [report] = exchange.orders(status="resting")
+    news = OwnStream(VENUE, lambda: None, threading.Event())  # type: ignore[arg-type, return-value]
+    news.apply(OwnOrder(report, 0))
+    assert Order.objects.get().version == order.version
+    assert OrderEvent.objects.count() == 2  # claimed, accepted
+    news.apply(OwnOrder(replace(report, state=OrderState.CANCELED, remaining_quantity=D(0)), 0))
+    assert Order.objects.get().state == OrderState.CANCELED
+
+
+def test_an_event_waits_a_moment_for_the_answer_to_come_first_and_a_burst_does_not() -> None:
+    """Written while the answer is on its way, the same news would be written twice, each holding the other up."""
+
+    class Clockless(threading.Event):
+        waited = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waited += 1
+            return False
+
+    stop = Clockless()
+    news = OwnStream(VENUE, lambda: None, stop)  # type: ignore[arg-type, return-value]
+    for _ in range(5):
+        news._queue(Connected(0))
+    assert [news._next() is not None for _ in range(5)] == [True] * 5
+    assert stop.waited == 1

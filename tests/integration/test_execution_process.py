@@ -19,6 +19,8 @@ from approvals import decisions
 from approvals.models import Proposal
 from approvals.tasks import expire_due
 from kalshi_site import locks
+from kalshi_site.models import Lease
+from portfolio import risk
 from portfolio.models import CashEntry, Position
 from tests import factories
 from tests.fakes import FakeExchange
@@ -27,6 +29,7 @@ from trading.agent.forecaster import OfflineAnalyst
 from trading.exchange.errors import NoAnswer
 from trading.exchange.events import Connected, Heartbeat, OwnFill, OwnOrder
 from trading.exchange.outcomes import Unknown
+from trading.execution import cancels
 from trading.execution import process as process_room
 from trading.execution.exits import ExitWorking, close_position
 from trading.execution.own_stream import OwnStream
@@ -82,6 +85,10 @@ def execution(exchange: FakeExchange, stop: threading.Event, ready: Callable[[],
     )
 
 
+def no_pause() -> Any:
+    """Nothing more urgent happens between two questions."""
+
+
 def run_in_background(subject: Execution) -> None:
     from django.db import connections
 
@@ -104,8 +111,13 @@ def until(look: Callable[[], Any], within: float = 15.0) -> Any:
 
 def approved() -> Proposal:
     factories.funded()
+    proposal = factories.ProposalFactory()
     return decisions.approve(
-        proposal=factories.ProposalFactory(), version=1, actor=factories.approver(), method="page"
+        proposal=proposal,
+        version=1,
+        terms_hash=proposal.terms_hash,
+        actor=factories.approver(),
+        method="page",
     )
 
 
@@ -178,10 +190,45 @@ def test_open_orders_are_asked_about_and_a_failed_question_stops_nothing(
     exchange.cancel("venue-1", market_ticker=order.ticker)
     with monkeypatch.context() as patch:
         patch.setattr(exchange, "orders", _out_of_reach)
-        subject._ask_about_open_orders()
+        subject._ask_about_open_orders(no_pause)
     assert Order.objects.get().state == "resting"
-    subject._ask_about_open_orders()
+    subject._ask_about_open_orders(no_pause)
     assert Order.objects.get().state == "canceled"
+
+
+@pytest.mark.parametrize(("between_reads", "answered_reads"), [(True, 1), (False, 5)])
+def test_many_slow_questions_keep_neither_a_cancel_nor_the_lease_waiting(
+    stop: threading.Event, monkeypatch: pytest.MonkeyPatch, between_reads: bool, answered_reads: int
+) -> None:
+    """Naive: look at nothing else until all is asked. Then the cancel waits for five reads, and the lease runs out."""
+    monkeypatch.setattr(process_room, "PULSE_EVERY", 0.0)
+    exchange, reads, reads_before_cancel = FakeExchange(), list[str](), list[int]()
+    subject = execution(exchange, stop, lambda: None)
+    for number in range(1, 6):
+        order = factories.OrderFactory(venue_order_id=f"venue-{number}")
+        body = {"client_order_id": order.client_order_id, "ticker": order.ticker, "side": "bid"}
+        exchange.rest(body | {"price": "0.50", "count": "10"})
+        exchange.hidden.add(order.client_order_id)  # the list lags, so each is asked about
+
+    def ask(order_id: str) -> Any:
+        reads.append(order_id)
+        if len(reads) == 1:
+            cancels.request_cancel(order=order, actor="operator")
+        return exchange.book[order_id]
+
+    def canceled(targets: Any, **_: Any) -> Any:
+        reads_before_cancel.append(len(reads))
+        return ()
+
+    monkeypatch.setattr(exchange, "order", ask)
+    monkeypatch.setattr(exchange, "cancel", canceled)
+    with locks.lease("execution", ttl=timedelta(seconds=10)) as held:
+        before = Lease.objects.get(name="execution").expires_at
+        pulse = process_room.Pulse(subject.router, held, timedelta(minutes=1))
+        subject._ask_about_open_orders(pulse.beat if between_reads else no_pause)
+        subject.router.call_off()
+        assert (Lease.objects.get(name="execution").expires_at > before) is between_reads
+    assert reads_before_cancel[0] == answered_reads
 
 
 def test_a_second_execution_waits_for_the_lease(stop: threading.Event) -> None:
@@ -279,3 +326,33 @@ def test_a_cancel_without_proof_changes_nothing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(exchange, "cancel", lambda *_, **__: Unknown("no complete answer in 5 s"))
     router.cancel(order)
     assert Order.objects.get(pk=order.pk).state == "resting", "only proof ends an order"
+
+
+def test_a_cancel_does_not_wait_until_a_stop_is_at_rest(stop: threading.Event) -> None:
+    """Naive: the looks of a stop that the exchange is slow to show come first, each as long as a read may take."""
+    factories.OrderFactory.create(
+        ticker="STOPPED-1", venue_order_id="venue-8", state="unknown"
+    )  # never at rest
+    other: Order = factories.OrderFactory.create(ticker="OTHER-1", venue_order_id="venue-9")
+    exchange = FakeExchange()
+    seen: list[list[str]] = []
+    canceled: list[str] = []
+
+    class Slow(FakeExchange):
+        def orders(self, **_: Any) -> Any:
+            if not seen:
+                cancels.request_cancel(order=other, actor="user:op")
+            seen.append(list(canceled))
+            return []
+
+    def cancel(order_id: str, **_: Any) -> Any:
+        canceled.append(order_id)
+        return Unknown("no answer")
+
+    exchange.cancel = cancel  # type: ignore[method-assign]
+    risk.halt(venue=VENUE, actor="operator", reason="drill", scope="market:STOPPED-1")
+    subject = execution(exchange, stop, lambda: None)
+    subject.reconciler = Reconciler(VENUE, Slow(), exchange)  # type: ignore[arg-type]
+    subject._bring_stops_to_rest(subject.router.call_off)
+    assert seen[0] == []
+    assert "venue-9" in seen[1]

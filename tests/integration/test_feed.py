@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from trading.domain.book import Book
@@ -26,15 +26,17 @@ from trading.exchange.events import (
     BookSnapshot,
     Connected,
     Disconnected,
+    EventOpened,
     Gap,
     LifecycleChange,
     StreamEvent,
     TickerUpdate,
 )
 from trading.exchange.reports import EventDefinition, MarketDefinition, SeriesDefinition
-from trading.market_data.feed import Feed, Pace
+from trading.market_data.catalogue import Catalogue, Listing, write_markets
+from trading.market_data.feed import Chore, Feed, Pace
 from trading.market_data.hub import Hub
-from trading.models import Market, Quote
+from trading.models import Event, Market, Quote
 
 NOW = timezone.now().replace(microsecond=0)
 QUICK = Pace(write=0.02, publish=0.02, catalogue=0.02, sweep=5, publish_pause=0.05)
@@ -104,6 +106,11 @@ class FakeExchange:
             raise UnknownThere(ErrorAnswer(404, "not_found"))
         return EventDefinition("SIMX", "SIM", "An event", "", "", True, "MECNET", None, self.multiplier, 0)
 
+    def series_fee_changes(self, **filters: Any) -> list[Any]:
+        return []
+
+    event_fee_changes = series_fee_changes
+
     def markets(self, *, status: str | None = None, **filters: Any) -> list[MarketDefinition]:
         if self.is_down:
             raise Unreachable("no connection")
@@ -121,7 +128,8 @@ class FakeStream:
         self.proven_ms: int | None = None
         self.followed: set[str] = set()
         self.distrusted: list[str] = []
-        self.say: Callable[[StreamEvent], None] = lambda _: None
+        self._early: list[StreamEvent] = []  # said while the feed was still loading: heard once it listens
+        self.say: Callable[[StreamEvent], None] = self._early.append
         self._stop = asyncio.Event()
 
     @property
@@ -132,6 +140,8 @@ class FakeStream:
         self.say = sink
         self.prove()
         sink(Connected(0))
+        for event in self._early:
+            sink(event)
         await self._stop.wait()
 
     async def stop(self) -> None:
@@ -166,10 +176,12 @@ class Running:
 
 
 @asynccontextmanager
-async def feeding(exchange: FakeExchange, *, redis_is_up: bool = True) -> AsyncIterator[Running]:
+async def feeding(
+    exchange: FakeExchange, *, redis_is_up: bool = True, **options: Any
+) -> AsyncIterator[Running]:
     stream = FakeStream()
 
-    def open_stream(channels: dict[Any, Collection[str] | None]) -> FakeStream:
+    def open_stream(channels: dict[Any, Collection[str] | None], **_: Any) -> FakeStream:
         return stream
 
     def publish(topic: str, payload: dict[str, Any]) -> bool:
@@ -179,7 +191,8 @@ async def feeding(exchange: FakeExchange, *, redis_is_up: bool = True) -> AsyncI
     def on_ready() -> None:
         running.ready += 1
 
-    feed = Feed(exchange, open_stream, on_ready, pace=QUICK, publish=publish)  # type: ignore[arg-type]
+    options = {"pace": QUICK, **options}
+    feed = Feed(exchange, open_stream, on_ready, publish=publish, **options)  # type: ignore[arg-type]
     running = Running(feed, stream, exchange)
     task = asyncio.create_task(feed.run())
     try:
@@ -219,6 +232,15 @@ async def test_it_writes_the_catalogue_with_the_fees_of_the_series() -> None:
     assert row.floor_strike == "4128.56"
     assert row.mutually_exclusive
     assert running.stream.followed == {"A"}
+
+
+async def test_a_book_that_does_not_come_keeps_the_desk_from_starting_for_a_while_only() -> None:
+    """Naive: one market whose snapshot is refused, or crossed, and the feed is never ready."""
+    patience = replace(QUICK, patience=0.2)
+    async with feeding(FakeExchange(definition("A"), definition("B")), pace=patience) as running:
+        running.stream.say(snapshot("A"))
+        await running.until(lambda: running.ready == 1)
+        assert not await sync_to_async(Quote.objects.filter(market="B", trusted=True).exists)()
 
 
 async def test_a_quote_is_written_from_its_book_and_proven_while_it_is_quiet() -> None:
@@ -301,6 +323,127 @@ async def test_a_market_that_closes_is_dropped_and_one_that_is_created_is_follow
         row = await Market.objects.aget(ticker="A")
         assert (row.status, row.result, row.settlement_value) == ("determined", "yes", Decimal(1))
         assert running.stream.followed == {"B"}
+
+
+def change(kind: str, ticker: str = "A", **said: Any) -> LifecycleChange:
+    nothing = dict.fromkeys(("open_at", "close_at", "result", "settlement_value", "price_ranges", "at_ms"))
+    return LifecycleChange(kind=kind, ticker=ticker, **(nothing | said))
+
+
+async def test_new_bands_of_a_message_hold_at_once_although_reads_lag_behind_it() -> None:
+    finer = ({"start": "0.0000", "end": "1.0000", "step": "0.0010"},)
+    async with feeding(FakeExchange(definition("A"))) as running:
+        await running.until(Market.objects.filter(ticker="A").exists)
+        running.stream.say(change("price_level_structure_updated", price_ranges=finer))
+        await running.until(lambda: Market.objects.get(ticker="A").price_ranges == list(finer))
+        assert (await Market.objects.aget(ticker="A")).grid.holds(Decimal("0.505"))
+
+
+async def test_rows_that_could_not_be_written_come_the_next_time_and_no_write_names_a_market_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Naive: what was read is known and so never changed again; PostgreSQL refuses a row twice in one statement."""
+    written: list[list[str]] = []
+
+    def write(listings: Iterable[Listing]) -> None:
+        held = list(listings)
+        written.append([each.market.ticker for each in held])
+        if len(written) == 1:
+            raise OperationalError("the database is locked")
+        write_markets(held)
+
+    monkeypatch.setattr("trading.market_data.feed.write_markets", write)
+    finer = ({"start": "0.0000", "end": "1.0000", "step": "0.0010"},)
+    exchange = FakeExchange(definition("A"))
+    async with feeding(exchange) as running:
+        await running.until(Market.objects.filter(ticker="A").exists)
+        exchange.held["A"] = definition("A", rules_primary="If and only if …")
+        running.stream.say(change("price_level_structure_updated", price_ranges=finer))
+        await running.until(lambda: Market.objects.get(ticker="A").price_ranges == list(finer))
+    assert written[:2] == [["A"], ["A"]]
+    assert all(len(names) == len(set(names)) for names in written)
+
+
+async def test_a_chore_that_breaks_leaves_the_books_alone() -> None:
+    looks: list[int] = []
+
+    def broken() -> None:
+        looks.append(1)
+        raise KeyError("an odd answer")
+
+    async with feeding(FakeExchange(definition("A")), chores=(Chore(every=0.01, work=broken),)) as running:
+        await running.until(lambda: len(looks) > 3 and Market.objects.filter(ticker="A").exists())
+        running.stream.say(snapshot("A"))
+        await running.until(lambda: bool((found := quote("A")) and found.yes_bid))
+
+
+def test_the_catalogue_forgets_a_market_that_is_final_once_it_was_told() -> None:
+    """Naive: every market that ever was stays in memory, thousands a day."""
+    exchange = FakeExchange(definition("A"), definition("B"))
+    catalogue = Catalogue(exchange)  # type: ignore[arg-type]
+    catalogue.sweep()
+    exchange.held["A"] = definition("A", status=MarketStatus.FINALIZED)
+    assert [each.market.status for each in catalogue.sweep()] == [MarketStatus.FINALIZED]
+    assert catalogue.sweep() == []
+    assert list(catalogue.listings) == ["B"]
+
+
+async def test_bands_that_nobody_can_read_change_nothing() -> None:
+    async with feeding(FakeExchange(definition("A"), definition("B"))) as running:
+        await running.until(Market.objects.filter(ticker="A").exists)
+        before = (await Market.objects.aget(ticker="A")).price_ranges
+        running.stream.say(change("price_level_structure_updated", price_ranges=({"start": "x"},)))
+        running.stream.say(change("deactivated", "B"))
+        await running.until(Market.objects.filter(ticker="B", status="inactive").exists)
+        assert (await Market.objects.aget(ticker="A")).price_ranges == before
+
+
+async def test_a_paused_market_is_dropped_and_comes_back_when_it_is_activated() -> None:
+    async with feeding(FakeExchange(definition("A"))) as running:
+        await running.until(lambda: running.stream.followed == {"A"})
+        running.stream.say(change("deactivated"))
+        await running.until(lambda: running.stream.followed == set())
+        running.exchange.held["A"] = definition("A", status=MarketStatus.INACTIVE)
+        running.stream.say(change("activated"))
+        await running.until(lambda: running.stream.followed == {"A"})
+
+
+async def test_a_closed_market_may_reopen() -> None:
+    past = NOW - timedelta(seconds=5)
+    closed = definition("A", status=MarketStatus.CLOSED, close_at=past)
+    async with feeding(FakeExchange(closed, definition("B"))) as running:
+        await running.until(lambda: running.stream.followed == {"B"})
+        running.exchange.held["A"] = definition("A")
+        running.stream.say(change("close_date_updated", close_at=NOW + timedelta(hours=1)))
+        await running.until(lambda: running.stream.followed == {"A", "B"})
+
+
+async def test_a_determined_market_shows_its_result_before_it_is_final() -> None:
+    async with feeding(FakeExchange(definition("A"))) as running:
+        await running.until(Market.objects.filter(ticker="A").exists)
+        running.exchange.held["A"] = definition(
+            "A", status=MarketStatus.DETERMINED, result="yes", settlement_value=Decimal(1)
+        )
+        running.stream.say(change("determined", result="yes", settlement_value=Decimal(1)))
+        await running.until(Market.objects.filter(ticker="A", status="determined").exists)
+        row = await Market.objects.aget(ticker="A")
+        assert (row.result, row.settlement_value, row.settled_at) == ("yes", Decimal(1), None)
+
+
+async def test_series_and_events_have_rows_of_their_own() -> None:
+    async with feeding(FakeExchange(definition("A"))) as running:
+        await running.until(Market.objects.filter(ticker="A").exists)
+    event = await Event.objects.select_related("series").aget(ticker="SIMX")
+    assert (event.title, event.mutually_exclusive, event.series.fee_multiplier) == ("An event", True, "0.5")
+
+
+async def test_what_an_announcement_of_an_event_names_is_read_again() -> None:
+    async with feeding(FakeExchange(definition("A"))) as running:
+        await running.until(Market.objects.filter(ticker="A").exists)
+        running.exchange.multiplier = Decimal("0.25")
+        running.stream.say(EventOpened("SIMX", "SIM"))
+        await running.until(Event.objects.filter(fee_multiplier_override="0.25").exists)
+        assert (await Market.objects.aget(ticker="A")).fees.multiplier == Decimal("0.25")
 
 
 async def test_a_market_opens_at_its_time_without_any_message() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from django.utils import timezone
 from kalshi_site.models import Lease
 from portfolio.models import TradingState
 from tests.factories import QuoteFactory
+from trading.market_data.clock_note import clock_fault, note_skew, noted_skew
 from trading.models import Quote
 
 pytestmark = pytest.mark.django_db
@@ -74,6 +76,32 @@ def test_fit_to_trade_only_while_trading_is_active(
     TradingState.objects.update_or_create(venue="paper", defaults={"mode": mode})
     assert client.get("/tradez").status_code == status
     assert client.get("/readyz").status_code == 200
+
+
+@pytest.fixture
+def forgotten_clock(redis_server: str) -> Iterator[None]:
+    """What is noted of the clock in this test is forgotten after it."""
+    yield
+    note_skew(lambda: 0.0)
+
+
+@pytest.mark.parametrize(("skew_ms", "status"), [(0, 200), (-900, 200), (1_400, 503), (-61_000, 503)])
+def test_not_fit_to_trade_while_this_machines_clock_is_off(
+    client: Client, forgotten_clock: None, working: None, skew_ms: int, status: int
+) -> None:
+    note_skew(lambda: skew_ms)
+    got, found = checks(client, "/tradez")
+    told = (
+        "ok" if status == 200 else f"E611 this machine's clock is {skew_ms / 1000:+.1f} s off the exchange's"
+    )
+    assert (got, found["clock"]) == (status, told)
+
+
+def test_a_skew_that_nobody_can_note_or_read_says_nothing(settings: Any) -> None:
+    caches = {**settings.CACHES["default"], "LOCATION": "unix:///nowhere/redis.sock"}
+    settings.CACHES = {"default": caches}
+    note_skew(lambda: 61_000.0)
+    assert (noted_skew(), clock_fault()) == (None, "")
 
 
 def test_not_fit_to_trade_while_a_process_is_down(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
 from kalshi_site.identity import issue_token
 from kalshi_site.live import changed, group_of
+from kalshi_site.live.pressure import MOST_WAITING, Bucket
 from kalshi_site.models import User
 from tests import factories
-from trading.consumers import Bucket
+from tests.callers import Caller
 
 Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
@@ -78,7 +81,7 @@ async def test_a_change_arrives_with_its_number() -> None:
     number = await database_sync_to_async(changed)("proposals", key="prop_1", version=3, kind="approved")
     frame = await socket.receive_json_from(timeout=3)
     assert (frame["t"], frame["k"], frame["s"], frame["v"]) == ("proposals", "delta", number, 3)
-    assert frame["d"] == {"id": "prop_1", "kind": "approved"}
+    assert frame["d"] == {"id": "prop_1", "kind": "approved", "e": frame["d"]["e"]}
     await socket.disconnect()
 
 
@@ -87,17 +90,6 @@ async def test_messagepack_carries_the_same() -> None:
     await socket.send_json_to({"op": "ping", "c": 7.5})
     frame = msgpack.unpackb(await socket.receive_from())
     assert (frame["k"], frame["d"]) == ("pong", {"c": 7.5})
-    await socket.disconnect()
-
-
-async def test_resuming_tells_only_of_topics_that_moved() -> None:
-    number = await database_sync_to_async(changed)("orders", key="ord_1", version=1)
-    socket = await signed_in()
-    await follow(socket, "orders", "proposals")
-    await socket.send_json_to({"op": "resume", "topics": {"orders": number, "proposals": 0}})
-    await socket.send_json_to({"op": "resume", "topics": {"orders": number - 1}})
-    frame = await socket.receive_json_from(timeout=3)
-    assert (frame["t"], frame["k"], frame["s"]) == ("orders", "snap", number)
     await socket.disconnect()
 
 
@@ -163,7 +155,7 @@ async def test_another_origin_is_refused() -> None:
 
 
 async def test_a_switched_off_account_hears_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trading.consumers.RIGHTS_LAST", 0.0)
+    monkeypatch.setattr("kalshi_site.live.visitor.RIGHTS_LAST", 0.0)
     socket = await signed_in()
     await follow(socket, "orders")
     await database_sync_to_async(User.objects.update)(is_active=False)
@@ -180,7 +172,7 @@ async def test_what_cannot_be_read_ends_the_channel(frame: str) -> None:
 
 
 async def test_too_many_messages_end_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trading.consumers.INBOUND_RATE", 5)
+    monkeypatch.setattr("trading.consumers.INBOUND_BURST", 5)
     socket = await signed_in()
     for _ in range(7):
         await socket.send_json_to({"op": "pong"})
@@ -188,22 +180,119 @@ async def test_too_many_messages_end_the_channel(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_reader_who_is_too_slow_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trading.consumers.QUEUE_LIMIT", 3)
+    monkeypatch.setattr("kalshi_site.live.pressure.MOST_WAITING", 3)
     started = asyncio.Event()
 
     async def never(*_: Any) -> None:
         await started.wait()
 
-    monkeypatch.setattr("trading.consumers.LiveConsumer._write", never)
+    monkeypatch.setattr("kalshi_site.live.line.Line.write", never)
     socket = await signed_in()
     for mark in range(6):
         await socket.send_json_to({"op": "ping", "c": mark})
     assert await ended(socket) == 4008
 
 
+@pytest.mark.parametrize("acknowledges", [True, False])
+async def test_whoever_leaves_too_much_unread_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, acknowledges: bool
+) -> None:
+    monkeypatch.setattr("kalshi_site.live.pressure.MOST_UNREAD", 10)
+    socket = await signed_in()
+    for received in range(1, 16):
+        await socket.send_json_to({"op": "ping", "c": received})
+        if acknowledges:
+            await socket.receive_json_from(timeout=3)
+            await socket.send_json_to({"op": "ack", "n": received})
+    if acknowledges:
+        await follow(socket, "orders")
+        await socket.disconnect()
+    else:
+        assert await ended(socket) == 4008
+
+
+async def test_prices_of_many_markets_at_once_end_nothing() -> None:
+    """Naive: one queue for all lets a reader go because three hundred markets moved within a beat."""
+    socket = await signed_in()
+    await follow(socket, "quotes")
+    quotes = [{"ticker": f"SIM{n}", "yes_bid": "0.4000", "ts": 5} for n in range(2 * MOST_WAITING)]
+    message = {"type": "live.event", "topic": "quotes", "data": {"quotes": quotes}, "ts": 5}
+    await get_channel_layer().group_send(group_of("quotes"), message)
+    seen = {(await socket.receive_json_from(timeout=3))["t"] for _ in quotes}
+    assert len(seen) == len(quotes)
+    await socket.disconnect()
+
+
+async def test_a_message_of_more_than_sixteen_kilobytes_ends_the_channel() -> None:
+    socket = await signed_in()
+    await socket.send_to(text_data=json.dumps({"op": "pong", "x": "y" * 16_384}))
+    assert await ended(socket) == 4400
+
+
+async def test_without_the_layer_changes_come_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: Any) -> None:
+        raise ConnectionError("no Redis")
+
+    socket = await signed_in()
+    monkeypatch.setattr(get_channel_layer(), "group_add", away, raising=False)
+    await follow(socket, "orders")
+    await database_sync_to_async(changed)("orders", key="ord_1", version=1)
+    assert (await socket.receive_json_from(timeout=3))["s"] == 1
+    await socket.disconnect()
+
+
+async def test_a_script_hears_the_first_heartbeat_as_soon_as_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Naive: the heartbeat waits until the time for the token is over."""
+    monkeypatch.setattr("trading.consumers.PING_EVERY", 0.1)
+    caller = await database_sync_to_async(Caller.of)("viewer", "read")
+    socket = await channel()
+    await socket.connect()
+    await socket.send_json_to({"op": "auth", "token": caller.token})
+    assert (await socket.receive_json_from(timeout=3))["k"] == "ping"
+    await socket.disconnect()
+
+
+async def test_a_sign_out_ends_the_channel_at_the_next_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading.consumers.PING_EVERY", 0.2)
+    socket = await signed_in()
+    await follow(socket, "orders")
+    await database_sync_to_async(Session.objects.all().delete)()
+    assert await ended(socket) == 4401
+
+
+def the_session_runs_out() -> None:
+    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+
+
+def the_password_changes() -> None:
+    user = User.objects.get(username="viewer1")
+    user.set_password("another, and a longer one")
+    user.save()
+
+
+def somebody_else_signs_in() -> None:
+    other = Client()
+    other.force_login(factories.member("risk1", "risk"))
+    theirs = other.cookies["sessionid"].value
+    data = Session.objects.get(pk=theirs).session_data
+    Session.objects.exclude(pk=theirs).update(session_data=data)
+
+
+@pytest.mark.parametrize("event", [the_session_runs_out, the_password_changes, somebody_else_signs_in])
+async def test_a_session_that_no_page_would_accept_ends_the_channel(
+    monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]
+) -> None:
+    """Naive: a session counts for as long as its row exists."""
+    monkeypatch.setattr("trading.consumers.PING_EVERY", 0.2)
+    socket = await signed_in()
+    await follow(socket, "orders")
+    await database_sync_to_async(event)()
+    assert await ended(socket) == 4401
+
+
 def test_the_bucket_refills_with_time() -> None:
     now = [0.0]
-    bucket = Bucket(2, clock=lambda: now[0])
+    bucket = Bucket(2, 2, clock=lambda: now[0])
     assert [bucket.take() for _ in range(3)] == [True, True, False]
     now[0] = 0.5
     assert [bucket.take(), bucket.take()] == [True, False]

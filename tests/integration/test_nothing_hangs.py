@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -17,13 +21,16 @@ from kalshi_site import live
 from portfolio import risk
 from portfolio.models import Reservation
 from tests import factories
+from tests.exchanges import database_url
 from tests.fakes import FakeExchange
 from trading.execution import cancels, fills
-from trading.execution.reconcile import Reconciled, Reconciler
+from trading.execution.comparison import Reconciled
+from trading.execution.reconcile import Reconciler
 from trading.execution.wake import nudges
 from trading.models import Fill, Order
 
 D = Decimal
+ROOT = Path(settings.BASE_DIR)
 VENUE = factories.VENUE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
@@ -124,3 +131,35 @@ def test_an_order_found_on_the_exchange_counts_until_it_is_over() -> None:
     exchange.cancel("venue-1", market_ticker="")
     judge.orders(Reconciled())
     assert Reservation.objects.get().released_at is not None
+
+
+_HOLDS = """
+import django; django.setup()
+from django.db import transaction
+from portfolio import risk
+with transaction.atomic():
+    risk.trading_state("paper", lock=True)
+    print("holds", flush=True)
+    import time; time.sleep(60)
+"""
+
+
+def test_a_process_that_is_frozen_in_a_claim_does_not_keep_a_stop_waiting_for_ever() -> None:
+    """Naive: PostgreSQL keeps the rows of a silent client locked until somebody kills it."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no client to give up on: a frozen writer must be killed")
+    risk.trading_state(VENUE)
+    told = {**os.environ, "DATABASE_URL": database_url(), "KALSHI_PROCESS": "execution"}
+    told["DJANGO_SETTINGS_MODULE"] = "kalshi_site.settings"
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDS], env=told, stdout=subprocess.PIPE, cwd=ROOT
+    ) as frozen:
+        assert frozen.stdout is not None and frozen.stdout.readline() == b"holds\n"
+        os.kill(frozen.pid, signal.SIGSTOP)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '25s'")
+            assert risk.halt(venue=VENUE, actor="operator", reason="fire").mode == "HALTED"
+        finally:
+            frozen.kill()
+            connection.close()

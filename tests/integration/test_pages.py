@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -46,7 +47,7 @@ def proposal() -> Proposal:
 
 
 def answer(client: Client, proposal: Proposal, act: str, **fields: object) -> tuple[int, str]:
-    data = {"version": proposal.version, **fields}
+    data = {"version": proposal.version, "terms_hash": proposal.terms_hash, **fields}
     response = client.post(f"/approvals/{proposal.public_id}/{act}", data, follow=True)
     return response.status_code, response.content.decode()
 
@@ -58,6 +59,7 @@ def test_nobody_sees_a_page_without_signing_in() -> None:
         "/orders",
         "/positions",
         "/markets",
+        "/health",
         "/frame/state",
         "/trading/resume",
     ):
@@ -68,7 +70,10 @@ def test_nobody_sees_a_page_without_signing_in() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["/", "/approvals", "/approvals?show=decided&risk=LOW", "/markets", "/orders?tab=all", "/positions"],
+    [
+        *("/", "/approvals", "/approvals?show=decided&risk=LOW", "/markets", "/orders?tab=all", "/positions"),
+        "/health",
+    ],
 )
 def test_every_page_stands_on_an_empty_desk(approver: Client, address: str) -> None:
     page = approver.get(address)
@@ -110,6 +115,20 @@ def test_low_goes_out_at_one_press(approver: Client, proposal: Proposal) -> None
     assert Decision.objects.get().method == "page"
 
 
+@pytest.mark.parametrize("address", ["/", "/approvals", "/approvals/{}"])
+def test_the_form_of_every_page_that_offers_it_approves(
+    approver: Client, proposal: Proposal, address: str
+) -> None:
+    """The page's own fields, and no others: a page that leaves one out offers a button that is always refused."""
+    page = approver.get(address.format(proposal.public_id)).content.decode()
+    [form] = re.findall(
+        rf'<form[^>]*action="(/approvals/{proposal.public_id}/approve)"[^>]*>(.*?)</form>', page, re.DOTALL
+    )
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form[1]))
+    approver.post(form[0], fields)
+    assert Proposal.objects.get().state == "approved"
+
+
 def test_medium_asks_once_more(approver: Client, proposal: Proposal) -> None:
     Proposal.objects.update(risk_level="MEDIUM")
     _, text = answer(approver, proposal, "approve")
@@ -133,7 +152,7 @@ def test_a_stale_version_shows_the_fresh_card_and_who_decided(approver: Client, 
     answer(as_member("approver", "approver2"), proposal, "decline", why="Too large")
     response = approver.post(
         f"/approvals/{proposal.public_id}/approve",
-        {"version": 1},
+        {"version": 1, "terms_hash": proposal.terms_hash},
         headers={"HX-Request": "true"},
     )
     text = response.content.decode()
@@ -323,7 +342,15 @@ def test_the_admin_asks_before_it_approves(proposal: Proposal) -> None:
     asked = client.post("/admin/approvals/proposal/", chosen)
     assert "Approve what is shown" in asked.content.decode()
     assert Proposal.objects.get().state == "pending"
-    client.post("/admin/approvals/proposal/", {**chosen, "confirmed": "yes", f"version-{proposal.pk}": 1})
+    client.post(
+        "/admin/approvals/proposal/",
+        {
+            **chosen,
+            "confirmed": "yes",
+            f"version-{proposal.pk}": 1,
+            f"terms-{proposal.pk}": proposal.terms_hash,
+        },
+    )
     assert Proposal.objects.get().state == "approved"
     assert Decision.objects.get().method == "admin"
 

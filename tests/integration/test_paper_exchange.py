@@ -196,6 +196,10 @@ async def test_legacy_writes_are_gone(paper: Running, method: str, path: str) ->
         ({"count": "30000"}, (400, "insufficient_balance")),
         ({"ticker": "NOWHERE"}, (404, "not_found")),
         ({"time_in_force": "market"}, (400, "bad_request")),
+        ({"price": "0.\u0664\u0660"}, (400, "invalid_price")),
+        ({"count": "\u0661"}, (400, "invalid_order_size")),
+        ({"expiration_time": 253_402_300_800}, (400, "bad_request")),
+        ({"expiration_time": 10**22}, (400, "bad_request")),
     ],
 )
 async def test_bad_orders_are_refused_with_their_code(
@@ -204,6 +208,12 @@ async def test_bad_orders_are_refused_with_their_code(
     whole = {"side": "bid", "price": "0.40", "count": "1", **fields}
     status, body = await paper.trader.order(**whole)
     assert (status, code(body)) == expected
+
+
+async def test_the_latest_expiry_that_is_taken_can_be_shown(paper: Running) -> None:
+    assert (await paper.trader.order("bid", "0.40", "1", expiration_time=253_402_300_799))[0] == 201
+    _, listed = await paper.trader.call("GET", "/portfolio/orders")
+    assert listed["orders"][0]["expiration_time"].startswith("9999-12-31T23:59:59")
 
 
 async def test_what_is_no_json_gets_the_flat_shape(paper: Running) -> None:
@@ -286,6 +296,7 @@ async def test_rate_limits_bind_by_tier_and_refill(tmp_path: Path) -> None:
 
 class BrokenWorld(QuietWorld):
     async def run(self, exchange: Venue) -> None:
+        await asyncio.sleep(0.01)
         raise RuntimeError("the sky fell")
 
 
@@ -293,6 +304,17 @@ async def test_a_world_that_breaks_stops_the_exchange(tmp_path: Path) -> None:
     async with running(tmp_path, world=BrokenWorld()) as paper:
         with pytest.raises(WorldEnded, match="the sky fell"):
             await paper.server.run(asyncio.Event())
+
+
+class StillbornWorld(QuietWorld):
+    async def run(self, exchange: Venue) -> None:
+        raise RuntimeError("no sky at all")
+
+
+async def test_a_world_that_cannot_begin_opens_no_port(tmp_path: Path) -> None:
+    with pytest.raises(WorldEnded, match="no sky at all"):
+        async with running(tmp_path, world=StillbornWorld()):
+            pass
 
 
 async def test_planned_faults_happen_once_and_only_where_offered(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yarl
 
 from tests.paper_venue import ASK, PREFIX, A, running
+from trading.paper import journal as journal_module
 from trading.paper.journal import Journal, JournalFailed
 from trading.paper.ledger import Ledger
 from trading.paper.records import AccountOpened, Record, SpentId
@@ -29,6 +30,9 @@ def gate() -> Iterator[threading.Event]:
 async def test_neither_answer_nor_stream_nor_read_comes_before_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: threading.Event
 ) -> None:
+    monkeypatch.setattr(
+        journal_module, "QUICK_SECONDS", 0.0
+    )  # the gate holds the disk's thread, not the loop
     async with running(tmp_path) as paper, paper.trader.stream() as stream:
         paper.exchange.house_submit("maker", A, ASK, 4200, 1000)
         await stream.subscribe("fill")
@@ -46,6 +50,26 @@ async def test_neither_answer_nor_stream_nor_read_comes_before_the_disk(
         assert (await order)[0] == 201
         assert len((await read)["fills"]) == 1
         assert (await told)["msg"]["count_fp"] == "1.00"
+
+
+@pytest.mark.parametrize("quick_seconds", [0.0, 1_000.0])
+async def test_an_acknowledged_order_is_in_the_file_whoever_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_seconds: float
+) -> None:
+    """The loop writes to a quick disk itself, a thread to a slow one."""
+    monkeypatch.setattr(journal_module, "QUICK_SECONDS", quick_seconds)
+    writers, write = set[str](), Journal._write
+
+    def told(journal: Journal, lines: bytes) -> None:
+        writers.add(threading.current_thread().name)
+        write(journal, lines)
+
+    monkeypatch.setattr(Journal, "_write", told)
+    async with running(tmp_path) as paper:
+        for number in range(5):
+            assert (await paper.trader.order("bid", "0.10", "1", client_order_id=f"mine-{number}"))[0] == 201
+            assert f"mine-{number}" in (tmp_path / "journal.jsonl").read_text()
+    assert all(name.startswith("paper-journal") is (quick_seconds == 0) for name in writers)
 
 
 async def test_a_full_disk_refuses_writes_and_stops_the_exchange(

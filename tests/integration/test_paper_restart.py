@@ -24,11 +24,12 @@ def client(session: aiohttp.ClientSession, paper: PaperExchange) -> Client:
 
 
 async def open_market(desk: Client) -> dict[str, Any]:
-    """A simulated market that stays open for a while and has an offer."""
+    """A simulated market that stays open for a while, has an offer, and is far from where a bid of one cent fills."""
     async with asyncio.timeout(20):
         while True:
             for market in (await desk.get("/markets", status="open", limit=1000))["markets"]:
-                if to_lots(market["yes_ask_size_fp"]) and market["close_time"] > _in_two_minutes():
+                lasts = market["close_time"] > _in_two_minutes()
+                if lasts and to_lots(market["yes_ask_size_fp"]) and market["yes_bid_dollars"] > "0.2000":
                     found: dict[str, Any] = market
                     return found
             await asyncio.sleep(0.1)
@@ -52,7 +53,7 @@ async def trade_until_killed(
         assert status == 201, body
         acknowledged.append({**body, "number": number})
 
-    tasks = [asyncio.create_task(send(number)) for number in range(120)]
+    tasks = [asyncio.create_task(send(number)) for number in range(600)]
     while len(acknowledged) < 40:
         await asyncio.sleep(0.001)
     paper.kill()
@@ -99,6 +100,40 @@ async def test_no_acknowledged_order_or_fill_is_lost_by_kill_9(tmp_path: Path) -
             resting = [order for order in orders.values() if order["status"] == "resting"]
             assert resting
             assert (await desk.call("DELETE", "/portfolio/events/orders"))[0] == 204
+
+
+async def test_groups_amends_and_places_survive_kill_9(tmp_path: Path) -> None:
+    home = tmp_path / "paper"
+    options = ("--simulate", "--seed", "5", "--tier", "prestige")
+    groups, orders = "/portfolio/order_groups", "/portfolio/events/orders"
+    async with aiohttp.ClientSession() as session:
+        with paper_exchange(home, *options) as paper:
+            desk = client(session, paper)
+            ticker = (await open_market(desk))["ticker"]
+            made = [
+                await desk.call("POST", f"{groups}/create", json={"contracts_limit": 50}) for _ in range(2)
+            ]
+            kept, ended = (str(body["order_group_id"]) for _, body in made)
+            sent = {"ticker": ticker, "order_group_id": kept}
+            first, second = [(await desk.order("bid", "0.01", "5", **sent))[1]["order_id"] for _ in range(2)]
+            larger = {"ticker": ticker, "side": "bid", "price": "0.01", "count": "6"}
+            assert (await desk.call("POST", f"{orders}/{first}/amend", json=larger))[0] == 200
+            assert (await desk.call("PUT", f"{groups}/{ended}/trigger"))[0] == 200
+            paper.kill()
+        with paper_exchange(home, *options) as paper:
+            desk = client(session, paper)
+            listed = {group["id"]: group for group in (await desk.get(groups))["order_groups"]}
+            assert {key: listed[key]["is_auto_cancel_enabled"] for key in (kept, ended)} == {
+                kept: False,
+                ended: True,
+            }
+            assert sorted((await desk.get(f"{groups}/{kept}"))["orders"]) == sorted([first, second])
+            told = (await desk.get("/portfolio/orders/queue_positions"))["queue_positions"]
+            places = {each["order_id"]: to_lots(each["queue_position_fp"]) for each in told}
+            assert places[first] >= places[second] + 500, "the one that was made larger stands behind"
+            late = {"ticker": ticker, "order_group_id": ended, "client_order_id": "late"}
+            status, body = await desk.order("bid", "0.01", "1", **late)
+            assert (status, body["error"]["code"]) == (400, "exceeded_order_group_risk_limit")
 
 
 async def test_a_second_exchange_in_the_same_home_is_refused(tmp_path: Path) -> None:

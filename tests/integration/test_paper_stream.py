@@ -14,6 +14,7 @@ import pytest
 from tests.paper_venue import ASK, BID, PREFIX, A, B, Running, Stream, running
 from trading.domain.matching import to_lots
 from trading.paper import websocket
+from trading.paper.stream_limits import StreamLimits
 
 
 @pytest.fixture
@@ -248,7 +249,10 @@ async def test_the_server_pings_with_its_heartbeat(paper: Running, monkeypatch: 
 
 
 async def test_a_reader_that_is_too_slow_loses_the_subscription(tmp_path: Path) -> None:
-    async with running(tmp_path, buffer_bytes=4_000) as paper, paper.reader.stream() as stream:
+    async with (
+        running(tmp_path, stream_limits=StreamLimits(buffer_bytes=4_000)) as paper,
+        paper.reader.stream() as stream,
+    ):
         await stream.subscribe("trade")
         paper.quote(lots=1_000_000)
         for _ in range(100):  # in one breath: the writer gets no turn

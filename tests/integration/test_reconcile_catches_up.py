@@ -24,7 +24,8 @@ from trading.engine.update_cycle import update_cycle
 from trading.exchange.errors import ErrorAnswer, RateLimited
 from trading.exchange.reports import FillReport, SettlementReport
 from trading.execution import fills, lifecycle
-from trading.execution.reconcile import Evidence, Reconciled, Reconciler
+from trading.execution.comparison import Reconciled
+from trading.execution.reconcile import Evidence, Reconciler
 from trading.execution.router import Router
 from trading.models import Cycle, Fill, Market, Order
 
@@ -67,7 +68,13 @@ def reconciler(exchange: FakeExchange) -> Reconciler:
 
 def approve() -> None:
     proposal = factories.ProposalFactory()
-    decisions.approve(proposal=proposal, version=proposal.version, actor=factories.approver(), method="page")
+    decisions.approve(
+        proposal=proposal,
+        terms_hash=proposal.terms_hash,
+        version=proposal.version,
+        actor=factories.approver(),
+        method="page",
+    )
 
 
 def opened(exchange: FakeExchange, ago: timedelta = timedelta(hours=1)) -> Reconciler:

@@ -239,6 +239,25 @@ async def test_a_damaged_stretch_shows_no_book_until_the_next_snapshot(tmp_path:
     assert stage.world.plays[0].faults == 1
 
 
+def trade(seconds: float, seq: int, count: str, **fields: bool) -> bytes:
+    sides = {"taker_side": "no", "taker_outcome_side": "no", "taker_book_side": "ask"}
+    told = {"trade_id": f"t-{seq}", "yes_price_dollars": "0.3000", "no_price_dollars": "0.7000", **sides}
+    return line(seconds, seq, "trade", count_fp=count, ts_ms=T0 + int(seconds * 1000), **told, **fields)
+
+
+async def test_a_block_trade_passed_no_queue_and_fills_nothing(tmp_path: Path) -> None:
+    blocked = trade(10, 2, "50.00", is_block_trade=True)
+    root = recording(tmp_path / "r", snapshot(0, 1, "5.00"), blocked, trade(20, 3, "6.00"))
+    stage = Stage(tmp_path, ReplayWorld(root))
+    ours = Ticket(TICKER, BookSide.BID, "2.00", "0.30", TimeInForce.GTC, "taker_at_cross")
+    order_id = entry.create(stage.exchange, "desk", ours).order_id
+    filled = []
+    for _ in range(2):
+        stage.pass_time(11)
+        filled.append(stage.exchange.ledger.accounts["desk"].orders[order_id].filled_lots)
+    assert filled == [0, 100], "six traded: five stood ahead, one is ours"
+
+
 async def test_a_slow_machine_moves_the_replay_back_instead_of_cutting_it(tmp_path: Path) -> None:
     changes = [delta(1 + number / 20, 2 + number, "1.00") for number in range(1_000)]
     root = recording(tmp_path / "r", snapshot(0, 1, "5.00"), *changes)

@@ -81,6 +81,18 @@ def test_demo_keys_are_asked_for_before_anything_starts(layout: Layout) -> None:
     assert "E951 KALSHI_TRADE_KEY_FILE is missing." in refused.stderr
 
 
+def test_a_mode_asked_for_by_name_is_entered_whatever_the_environment_says(layout: Layout) -> None:
+    refused = manage(layout, "up", "--mode", "demo", KALSHI_PROFILE="paper")
+    assert refused.returncode == 3
+    assert "E951 KALSHI_READ_KEY_ID is missing. docs/how-to/connect-to-demo.md" in refused.stderr
+
+
+def test_the_exchange_of_a_paper_desk_that_does_not_run_is_said_to_be_away(layout: Layout) -> None:
+    looked = manage(layout, "doctor", "--exchange")
+    assert looked.returncode == 1
+    assert "the paper exchange is not running" in looked.stdout
+
+
 def test_status_and_stop_of_nothing_say_so(layout: Layout) -> None:
     assert manage(layout, "status").returncode == 1
     stopped = manage(layout, "stop")

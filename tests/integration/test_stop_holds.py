@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,7 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from approvals import decisions
 from approvals.models import Proposal
@@ -21,6 +23,7 @@ from portfolio.models import Position, Reservation
 from tests import factories
 from tests.fakes import FakeExchange, fill
 from trading.domain.orders import Action, Side, Terms
+from trading.engine import invariants
 from trading.exchange.errors import NoAnswer
 from trading.execution import fills
 from trading.execution.exits import ExitWorking, close_position
@@ -32,6 +35,7 @@ from trading.models import Order
 
 D = Decimal
 VENUE = factories.VENUE
+MOST_STATEMENTS = 36
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
 
@@ -55,7 +59,11 @@ def approved(**fields: Any) -> Proposal:
     factories.funded()
     proposal = factories.ProposalFactory(**fields)
     return decisions.approve(
-        proposal=proposal, version=proposal.version, actor=factories.approver(), method="page"
+        proposal=proposal,
+        terms_hash=proposal.terms_hash,
+        version=proposal.version,
+        actor=factories.approver(),
+        method="page",
     )
 
 
@@ -72,6 +80,67 @@ def test_what_was_approved_before_a_stop_is_not_sent_after_the_resume(
     assert router(exchange).round(held) == 0
     proposal.refresh_from_db()
     assert proposal.state == "voided" and "E306" in proposal.events.last().reason
+
+
+@pytest.mark.two_writers
+def test_a_first_stop_of_a_scope_holds_for_a_claim_that_waits_for_it(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    """Naive: one statement locks everything's row and reads the scopes. On PostgreSQL it sees what was there before it
+    waited: no row of this scope, so no stop."""
+    proposal, sent = approved(), list[bool]()
+
+    def claims() -> None:
+        sent.append(router(exchange).send(Proposal.objects.get(pk=proposal.pk), held))
+        connections.close_all()
+
+    claiming = threading.Thread(target=claims, daemon=True)
+    with transaction.atomic():
+        risk.halt(venue=VENUE, actor="operator", reason="drill", scope=f"market:{proposal.ticker}")
+        claiming.start()
+        time.sleep(0.5)  # it waits for everything's row by now, on SQLite for the database
+    claiming.join(20)
+    proposal.refresh_from_db()
+    assert (sent, proposal.state) == ([False], "voided")
+
+
+def test_a_scope_that_was_stopped_twice_voids_by_its_last_stop(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    scope = "strategy:offline-analyst"
+    risk.halt(venue=VENUE, actor="operator", reason="drill", scope=scope)
+    risk.resume(venue=VENUE, actor="operator", reason="over", scope=scope)
+    between = approved()
+    risk.halt(venue=VENUE, actor="operator", reason="again", scope=scope)
+    risk.resume(venue=VENUE, actor="operator", reason="over", scope=scope)
+    after = approved()
+    assert router(exchange).round(held) == 1
+    states = [Proposal.objects.get(pk=each.pk).state for each in (between, after)]
+    assert states == ["voided", "claimed"]
+
+
+def test_a_stop_that_came_to_rest_and_was_resumed_leaves_later_claims_lawful(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    """Naive: the note that a stop came to rest is counted as a second stop, and each later order is an alarm."""
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    assert risk.note_cleared(risk.trading_state(VENUE))
+    risk.resume(venue=VENUE, actor="operator", reason="over")
+    approved()
+    assert router(exchange).round(held) == 1
+    assert "claims_after_stop" not in [breach.invariant.name for breach in invariants.broken(VENUE)]
+
+
+def test_a_claim_and_a_send_ask_the_database_a_known_number_of_questions(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    """A column that is read though it was left out, or a row that is read twice, shows here first."""
+    first, second = approved(), approved()
+    desk = router(exchange)
+    assert desk.send(first, held)  # makes the topics' rows
+    with CaptureQueriesContext(connection) as asked:
+        assert desk.send(Proposal.objects.terms_alone().get(pk=second.pk), held)
+    assert len(asked) <= MOST_STATEMENTS, [query["sql"][:80] for query in asked.captured_queries]
 
 
 def test_what_is_approved_after_the_resume_is_sent(exchange: FakeExchange, held: locks.Held) -> None:

@@ -256,6 +256,7 @@ def plan_for(layout: Layout, **environment: str) -> Plan:
     ("name", "keys"),
     [
         ("execution", {"r", "t"}),
+        ("watchdog", {"t"}),
         ("feed", {"r"}),
         ("update", {"r"}),
         ("agent", set()),
@@ -265,7 +266,9 @@ def plan_for(layout: Layout, **environment: str) -> Plan:
         ("redis-live", set()),
     ],
 )
-def test_only_execution_is_given_the_trading_key(layout: Layout, name: str, keys: set[str]) -> None:
+def test_only_execution_and_its_watchdog_are_given_the_trading_key(
+    layout: Layout, name: str, keys: set[str]
+) -> None:
     paper_accounts(layout)
     plan = plan_for(layout, METRICS_TOKEN="scraper", DATABASE_URL="sqlite:///x")
     specs = {spec.name: spec for stage in plan.stages() for spec in stage}
@@ -273,7 +276,7 @@ def test_only_execution_is_given_the_trading_key(layout: Layout, name: str, keys
     given = {value for key, value in environment.items() if key.endswith("KEY_ID")}
     assert given == keys
     assert ("METRICS_TOKEN" in environment) == (name == "web")
-    assert not any("TRADE" in key for key in environment if key != "PAPER_TRADING" and name != "execution")
+    assert not any("TRADE" in key for key in environment if key != "PAPER_TRADING" and "t" not in keys)
 
 
 def test_the_order_of_start_is_redis_exchange_feed_execution_workers_and_web(layout: Layout) -> None:
@@ -283,7 +286,7 @@ def test_the_order_of_start_is_redis_exchange_feed_execution_workers_and_web(lay
         ["paper"],
         ["feed"],
         ["execution"],
-        ["update", "agent", "beat", "web"],
+        ["watchdog", "update", "agent", "beat", "web"],
     ]
 
 

@@ -39,6 +39,8 @@ def codes(**environment: str) -> list[str]:
         ({"PAPER_TRADNG": "true"}, ["E953"]),
         ({"KALSHI_READ_KEY_ID": "an-id"}, ["E951"]),
         ({"KALSHI_TRADE_KEY_FILE": "/nowhere/key.pem"}, ["E951", "E952"]),
+        ({"KALSHI_CA_FILE": "/nowhere/authority.pem"}, ["E952"]),
+        ({"KALSHI_CA_FILE": __file__}, []),
         ({"UNRELATED": "yes", "REDIS_PASSWORD": "of somebody else"}, []),
     ],
 )

@@ -6,11 +6,18 @@ import pytest
 
 from trading.exchange.errors import (
     AccessDenied,
+    ClockOff,
     ErrorAnswer,
     ExchangeRefusal,
+    OverBudget,
     RateLimited,
+    Retired,
+    TimestampExpired,
     Unavailable,
     UnknownThere,
+    Unreachable,
+    Unsent,
+    item_proves_refusal,
     proves_refusal,
     read_error,
     refusal,
@@ -118,3 +125,51 @@ def test_an_error_answer_becomes_the_exception_of_its_status(
     assert error.code == our_code
     assert "some_code" in str(error)
     assert "some words" in str(error)
+
+
+def test_a_retired_endpoint_and_a_refused_time_are_errors_of_their_own() -> None:
+    gone = refusal(ErrorAnswer(410, "deprecated_v1_order_endpoint"))
+    assert (type(gone), gone.code) == (Retired, "E606")
+    late = refusal(ErrorAnswer(401, "header_timestamp_expired"))
+    assert isinstance(late, TimestampExpired)
+    assert isinstance(late, AccessDenied)
+    assert gone.answer.exchange_code == "deprecated_v1_order_endpoint"
+
+
+@pytest.mark.parametrize(
+    ("code", "proves"),
+    [
+        ("insufficient_balance", True),
+        ("EXCEEDED_ORDER_GROUP_RISK_LIMIT", True),
+        ("order_side_mismatch", True),
+        ("invalid_order_size", True),
+        ("order_already_exists", False),
+        ("internal_server_error", False),
+        ("service_unavailable", False),
+        ("", False),
+    ],
+)
+def test_an_item_of_a_batch_proves_by_its_code_alone(code: str, proves: bool) -> None:
+    assert item_proves_refusal(ErrorAnswer(201, code)) is proves
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "order_id_and_client_order_id_mismatch",
+        "EXCEEDED_PER_MARKET_RISK_LIMIT",
+        "EXCEEDED_SELL_POSITION_FLOOR",
+        "ORDER_GROUP_NOT_FOUND",
+        "EXCHANGE_PAUSED",
+        "SELF_CROSS_ATTEMPT",
+    ],
+)
+def test_the_engines_reasons_prove_a_refusal_but_not_beside_a_failing_server(code: str) -> None:
+    assert proves_refusal(ErrorAnswer(400, code))
+    assert not proves_refusal(ErrorAnswer(500, code))
+    assert not proves_refusal(ErrorAnswer(429, code))
+
+
+def test_whatever_was_not_sent_is_one_kind_of_error() -> None:
+    assert {kind.code for kind in (Unreachable, OverBudget, ClockOff)} == {"E601", "E602", "E611"}
+    assert all(issubclass(kind, Unsent) for kind in (Unreachable, OverBudget, ClockOff))

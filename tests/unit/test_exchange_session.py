@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.scripted_exchange import Ledger
 from trading.domain.book import Book
 from trading.domain.orders import BookSide
+from trading.exchange.channels import Wanted
 from trading.exchange.events import (
     BookDelta,
     BookSnapshot,
@@ -26,7 +27,7 @@ from trading.exchange.events import (
     TickerUpdate,
     TradePrint,
 )
-from trading.exchange.session import Session, StreamFault, Wanted
+from trading.exchange.session import Session, StreamFault
 from trading.exchange.stream import reconnect_pause
 
 SID = 7
@@ -35,10 +36,12 @@ SID = 7
 class Played:
     """A session with a clock of its own, its events, and the commands it sent."""
 
-    def __init__(self, channels: dict[Any, Any], *, use_yes_price: bool = True) -> None:
+    def __init__(self, channels: dict[Any, Any], *, use_yes_price: bool = True, **options: Any) -> None:
         self.now = 1_000_000
         self.got = Ledger()
-        self.session = Session(Wanted(channels), clock_ms=lambda: self.now, use_yes_price=use_yes_price)
+        self.session = Session(
+            Wanted(channels), self.got, clock_ms=lambda: self.now, use_yes_price=use_yes_price, **options
+        )
 
     def sent(self) -> list[dict[str, Any]]:
         commands = [json.loads(command) for command in self.session.outbox]
@@ -47,7 +50,7 @@ class Played:
 
     def frame(self, kind: str, msg: object = None, **envelope: Any) -> None:
         told = {"type": kind, **({} if msg is None else {"msg": msg}), **envelope}
-        self.session.receive(json.dumps(told) + "\n", self.got)
+        self.session.receive(json.dumps(told) + "\n")
 
     def subscribed(self, sid: int = SID) -> None:
         for command in self.sent():
@@ -133,7 +136,7 @@ def test_any_other_number_than_the_next_is_a_gap_for_every_book_of_the_subscript
     played.delta(seq)
     [gap] = played.got.of(Gap)
     assert gap.tickers == ("A", "B")
-    assert played.session.trusted == set()
+    assert not played.session.trusted
     assert played.got.of(BookDelta) == []
     [command] = played.sent()
     assert command["params"] == {"sids": [SID], "market_tickers": ["A", "B"], "action": "get_snapshot"}
@@ -170,15 +173,15 @@ def test_another_subscriptions_numbers_are_its_own() -> None:
 def test_a_snapshot_that_does_not_come_is_asked_for_again() -> None:
     played = books("A")
     played.now += 9_000
-    played.session.ping(played.got)
+    played.session.ping()
     assert played.sent() == []
     played.now += 2_000
-    played.session.ping(played.got)
+    played.session.ping()
     [command] = played.sent()
     assert command["params"]["action"] == "get_snapshot"
     played.snapshot(1)
     played.now += 60_000
-    played.session.ping(played.got)
+    played.session.ping()
     assert played.sent() == []
     assert played.got.of(Heartbeat)[-1].at_ms == played.now
 
@@ -188,7 +191,7 @@ def test_a_terminal_error_ends_the_subscription_and_begins_a_new_one(number: int
     played = books("A")
     played.snapshot(1)
     played.frame("error", {"code": number, "msg": "overflow"}, sid=SID, seq=2)
-    assert played.session.trusted == set()
+    assert not played.session.trusted
     [gap] = played.got.of(Gap)
     assert gap.tickers == ("A",)
     [command] = played.sent()
@@ -212,6 +215,9 @@ def test_another_error_is_reported_and_a_rate_limit_is_repeated_later() -> None:
     played.frame("error", {"code": 27, "msg": "slow down"}, id=first["id"])
     played.frame("error", {"code": 9, "msg": "authentication required"}, id=second["id"])
     assert played.got.events == [Rejected("fill", 9, "authentication required")]
+    played.session.tick()
+    assert played.sent() == []
+    played.now += 500
     played.session.tick()
     [again] = played.sent()
     assert again["params"] == first["params"]
@@ -237,7 +243,7 @@ def test_an_unreadable_change_counts_as_lost() -> None:
     played.snapshot(3)
     played.frame("orderbook_delta", {"market_ticker": "A"}, sid=SID, seq=4)
     assert len(played.got.of(Gap)) == 2
-    assert played.session.trusted == set()
+    assert not played.session.trusted
 
 
 def test_a_frame_type_of_tomorrow_is_passed_over_but_counted() -> None:
@@ -252,7 +258,7 @@ def test_a_frame_type_of_tomorrow_is_passed_over_but_counted() -> None:
 @pytest.mark.parametrize("text", ["", "hello", "[]", '{"no": "type"}', b"\xff\xfe"])
 def test_what_is_no_frame_drops_the_connection(text: str | bytes) -> None:
     with pytest.raises(StreamFault):
-        books("A").session.receive(text, Ledger())
+        books("A").session.receive(text)
 
 
 def test_a_market_no_longer_wanted_is_forgotten() -> None:
@@ -262,7 +268,7 @@ def test_a_market_no_longer_wanted_is_forgotten() -> None:
     [command] = played.sent()
     assert command["params"] == {"sids": [SID], "market_tickers": ["A"], "action": "delete_markets"}
     played.snapshot(2, "A")
-    assert played.session.trusted == set()
+    assert not played.session.trusted
 
 
 def test_markets_added_while_the_subscription_is_under_way_are_not_lost() -> None:
@@ -297,7 +303,7 @@ def test_books_are_proven_up_to_the_exchanges_time_of_the_last_frame() -> None:
     played = books("A")
     played.snapshot(1, sending_ts_ms=500)
     assert played.session.proven_ms == 500
-    played.session.ping(played.got)
+    played.session.ping()
     assert played.session.proven_ms == played.now
 
 

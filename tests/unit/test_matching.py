@@ -68,14 +68,14 @@ def test_at_one_price_the_older_order_trades_first(desk: Desk) -> None:
     second, _ = desk.send(BID, 4000, 30)
     _, outcome = desk.send(ASK, 4000, 40)
     assert fills(outcome) == [(first.order_id, 4000, 30), (second.order_id, 4000, 10)]
-    assert desk.book.lots_ahead(second.order_id) == 0
+    assert desk.book.queue(BID, 4000) == [second]
 
 
 def test_an_order_reduced_keeps_its_place_in_the_queue(desk: Desk) -> None:
     first, _ = desk.send(BID, 4000, 30)
     second, _ = desk.send(BID, 4000, 30)
     desk.book.reduce(first.order_id, 10)
-    assert desk.book.lots_ahead(second.order_id) == 20
+    assert desk.book.queue(BID, 4000) == [first, second]
     _, outcome = desk.send(ASK, 4000, 5)
     assert fills(outcome) == [(first.order_id, 4000, 5)]
 
@@ -134,7 +134,7 @@ def test_maker_cancels_the_own_resting_order_and_goes_on(desk: Desk) -> None:
     mine, _ = desk.send(ASK, 5000, 10, owner="me")
     desk.send(ASK, 5100, 10, owner="other")
     _, outcome = desk.send(BID, 5100, 15, owner="me", self_trade=SelfTrade.MAKER)
-    assert [(order.order_id, lots) for order, lots in outcome.canceled_makers] == [(mine.order_id, 10)]
+    assert [(gone.maker.order_id, gone.lots) for gone in outcome.withdrawals] == [(mine.order_id, 10)]
     assert (outcome.filled, outcome.rested) == (10, 5)
 
 

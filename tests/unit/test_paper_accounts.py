@@ -46,6 +46,19 @@ def test_a_second_start_finds_the_same_keys(tmp_path: Path) -> None:
     assert [key.key_id for key in load_or_make(tmp_path)[0].keys] == first
 
 
+def test_an_entry_may_lock_a_key_to_one_subaccount(tmp_path: Path) -> None:
+    load_or_make(tmp_path)
+    path = tmp_path / "accounts.json"
+    document = json.loads(path.read_text())
+    document["accounts"][0]["keys"][0]["subaccount"] = 7
+    path.write_text(json.dumps(document))
+    assert [key.subaccount for key in load_or_make(tmp_path)[0].keys] == [7, None]
+    document["accounts"][0]["keys"][0]["subaccount"] = 64
+    path.write_text(json.dumps(document))
+    with pytest.raises(AccountsUnreadable, match="64"):
+        load_or_make(tmp_path)
+
+
 def test_a_parent_scope_holds_its_children(tmp_path: Path) -> None:
     read, trade = load_or_make(tmp_path)[0].keys
     assert read.may("read")
@@ -135,7 +148,7 @@ def test_a_pair_of_yes_and_no_nets_at_once_and_returns_its_dollar(floor: Floor) 
     sold = floor.send("alice", ASK, "0.55", "10")
     assert floor.lots("alice") == 0
     assert floor.balance("alice") == before + Decimal("5.5") - sold.taker_fees
-    position = floor.exchange.ledger.accounts["alice"].positions[TICKER]
+    position = floor.exchange.ledger.accounts["alice"].purse().positions[TICKER]
     assert (position.realized, position.cost) == (Decimal("1.5"), Decimal(0))
 
 
@@ -144,7 +157,7 @@ def test_going_through_zero_closes_first_and_then_opens_the_other_side(floor: Fl
     floor.send("alice", BID, "0.40", "10")
     floor.send("bob", BID, "0.60", "25")
     floor.send("alice", ASK, "0.60", "25")
-    position = floor.exchange.ledger.accounts["alice"].positions[TICKER]
+    position = floor.exchange.ledger.accounts["alice"].purse().positions[TICKER]
     assert position.lots == -1500
     assert position.cost == Decimal("0.40") * 15
     assert position.realized == Decimal("0.20") * 10
@@ -211,19 +224,21 @@ def test_money_is_neither_made_nor_lost_by_random_trading(
         refused = _try(floor, act)
         assert refused in {None, "insufficient_balance", "fill_or_kill_insufficient_resting_volume"}
         assert accounts["alice"].position_lots(TICKER) == -accounts["bob"].position_lots(TICKER)
-        assert all(account.available >= 0 for account in accounts.values()), "all that rests can be paid"
+        assert all(account.purse().available >= 0 for account in accounts.values()), (
+            "all that rests can be paid"
+        )
     again = floor.reopen().exchange.ledger.accounts
     for name, account in accounts.items():
         assert again[name].balance == account.balance
         assert again[name].orders == account.orders
-        assert again[name].positions == account.positions
-        assert again[name].reserved == account.reserved
+        assert again[name].purse().positions == account.purse().positions
+        assert again[name].purse().reserved == account.purse().reserved
     floor.exchange.determine(TICKER, outcome)
     floor.exchange.settle(TICKER)
     fees = sum((fill.fee for account in accounts.values() for fill in account.fills), Decimal(0))
     total = sum((account.balance for account in accounts.values()), Decimal(0))
     assert total == Decimal(2000) - fees
-    assert not any(account.reserved for account in accounts.values())
+    assert not any(account.purse().reserved for account in accounts.values())
     for account in accounts.values():
         booked = sum((fill.change for fill in account.fills), Decimal(0))
         paid = sum((item.revenue for item in account.settlements), Decimal(0))
@@ -273,7 +288,7 @@ def test_an_order_that_can_no_longer_be_funded_is_canceled(tmp_path: Path) -> No
     assert taken.filled_lots == 500
     account = floor.exchange.ledger.accounts["alice"]
     assert account.orders[resting.order_id].reason == "MarginCancel"
-    assert account.available >= 0
+    assert account.purse().available >= 0
 
 
 def test_reduce_only_trades_no_more_than_the_position(floor: Floor) -> None:

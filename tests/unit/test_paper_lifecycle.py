@@ -65,7 +65,7 @@ def test_a_body_that_cannot_be_read_is_a_bad_request(body: bytes, shape: str) ->
 
 def test_a_client_order_id_is_spent_for_good(floor: Floor) -> None:
     first = floor.send("alice", BID, "0.40", "1", client_order_id="once")
-    entry.cancel(floor.exchange, "alice", first.order_id)
+    floor.cancel("alice", first.order_id)
     for again in (floor, floor.reopen()):
         twice = refusal(lambda venue=again: venue.send("alice", BID, "0.40", "1", client_order_id="once"))  # type: ignore[misc]
         assert twice[:2] == (409, "order_already_exists")
@@ -84,10 +84,10 @@ def test_a_killed_fill_or_kill_has_spent_its_id_too(floor: Floor) -> None:
 
 def test_a_canceled_order_cannot_be_canceled_again(floor: Floor) -> None:
     order = floor.send("alice", BID, "0.40", "2")
-    canceled, reduced = entry.cancel(floor.exchange, "alice", order.order_id)
+    canceled, reduced = floor.cancel("alice", order.order_id)
     assert (canceled.status, canceled.remaining_lots, reduced) == ("canceled", 0, 200)
-    assert refusal(lambda: entry.cancel(floor.exchange, "alice", order.order_id))[:2] == (404, "not_found")
-    assert refusal(lambda: entry.cancel(floor.exchange, "bob", order.order_id))[:2] == (404, "not_found")
+    assert refusal(lambda: floor.cancel("alice", order.order_id))[:2] == (404, "not_found")
+    assert refusal(lambda: floor.cancel("bob", order.order_id))[:2] == (404, "not_found")
 
 
 # Time and life of a market
@@ -112,7 +112,7 @@ def test_at_the_close_resting_orders_are_canceled_and_nothing_more_is_taken(floo
     floor.exchange.pass_time()
     assert floor.exchange.status(TICKER) == "closed"
     assert floor.exchange.ledger.accounts["alice"].orders[order.order_id].reason == "CloseCancel"
-    assert refusal(lambda: entry.cancel(floor.exchange, "alice", order.order_id))[1] == "market_inactive"
+    assert refusal(lambda: floor.cancel("alice", order.order_id))[1] == "market_inactive"
 
 
 def test_a_pause_refuses_orders_allows_cancels_and_empties_the_book_when_it_ends(floor: Floor) -> None:
@@ -134,7 +134,7 @@ def test_a_restart_brings_back_orders_places_and_the_market(floor: Floor) -> Non
     second = floor.send("bob", BID, "0.40", "5")
     again = floor.reopen()
     assert again.exchange.status(TICKER) == "active"
-    assert again.exchange.listing(TICKER).book.lots_ahead(second.order_id) == 500
+    assert again.position(second.order_id) == 500
     again.exchange.house_submit("taker", TICKER, ASK, 4000, 700)
     orders = again.exchange.ledger.accounts
     assert orders["alice"].orders[first.order_id].filled_lots == 500
@@ -204,3 +204,76 @@ def test_a_compacted_journal_tells_the_same_story(floor: Floor) -> None:
         assert fresh.accounts[name].orders == account.orders
         assert fresh.accounts[name].spent_ids == account.spent_ids
     assert list(fresh.records()) == list(before.records())
+
+
+# Pauses of the exchange
+
+
+@pytest.mark.parametrize("flag", ["trading_active", "exchange_active"])
+def test_a_pause_of_the_exchange_cancels_what_asked_for_it_and_leaves_the_rest(
+    floor: Floor, flag: str
+) -> None:
+    stays = floor.send("alice", BID, "0.40", "1")
+    goes = floor.send("alice", BID, "0.41", "1", cancel_order_on_pause=True)
+    setattr(floor.exchange, flag, False)
+    assert floor.order("alice", goes.order_id).reason == "HaltCancel"
+    assert floor.order("alice", stays.order_id).is_open
+    assert refusal(lambda: floor.send("alice", BID, "0.40", "1"))[:2] == (409, "trading_is_paused")
+    house = floor.exchange.house_submit("taker", TICKER, ASK, 4000, 100)
+    assert (house.filled_lots, house.remaining_lots) == (0, 0), "nothing trades in a pause"
+    setattr(floor.exchange, flag, True)
+    assert floor.exchange.house_submit("taker", TICKER, ASK, 4000, 100).filled_lots == 100
+
+
+def test_a_trading_pause_allows_cancels_and_an_exchange_pause_does_not(floor: Floor) -> None:
+    order = floor.send("alice", BID, "0.40", "5")
+    floor.exchange.trading_active = False
+    assert floor.decrease("alice", order.order_id, by=100).remaining_lots == 400
+    floor.exchange.exchange_active = False
+    paused = (409, "trading_is_paused")
+    assert refusal(lambda: floor.cancel("alice", order.order_id))[:2] == paused
+    assert refusal(lambda: floor.decrease("alice", order.order_id, by=100))[:2] == paused
+    assert refusal(lambda: entry.cancel_all(floor.exchange, "alice"))[:2] == paused
+    floor.exchange.exchange_active = True
+    assert floor.cancel("alice", order.order_id)[1] == 400
+
+
+def test_a_pause_of_one_shard_leaves_the_others_alone(tmp_path: Path) -> None:
+    floor = Floor(tmp_path / "two", shards=2).list_market()
+    order = floor.send("alice", BID, "0.40", "1", cancel_order_on_pause=True)
+    floor.exchange.set_active(trading=False, shard=1)
+    assert floor.order("alice", order.order_id).is_open
+    floor.exchange.set_active(trading=False, shard=0)
+    assert floor.order("alice", order.order_id).reason == "HaltCancel"
+
+
+# Every word for a last update that the exchange has and that can happen here
+
+
+def test_self_trade_prevention_has_its_word_on_either_side(floor: Floor) -> None:
+    resting = floor.send("alice", ASK, "0.45", "2")
+    stopped = floor.send("alice", BID, "0.45", "2")
+    assert (stopped.status, stopped.reason) == ("canceled", "SelfTradeCancel")
+    assert floor.order("alice", resting.order_id).is_open
+    going_on = floor.send("alice", BID, "0.45", "2", self_trade="maker")
+    assert (going_on.status, going_on.reason) == ("resting", None)
+    assert floor.order("alice", resting.order_id).reason == "SelfTradeCancel"
+
+
+def test_a_reduce_only_order_that_was_capped_says_so(floor: Floor) -> None:
+    floor.send("bob", ASK, "0.40", "10")
+    floor.send("alice", BID, "0.40", "10")
+    floor.send("bob", BID, "0.40", "30")
+    capped = floor.send("alice", ASK, "0.40", "30", tif=TimeInForce.IOC, reduce_only=True)
+    assert (capped.filled_lots, capped.reason) == (1000, "ReduceOnlyCancel")
+
+
+def test_no_more_orders_may_rest_than_the_exchange_allows(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry, "MOST_OPEN_ORDERS", 2)
+    orders = [floor.send("alice", BID, "0.40", "1") for _ in range(2)]
+    assert refusal(lambda: floor.send("alice", BID, "0.40", "1"))[:2] == (400, "invalid_order")
+    assert floor.send("bob", BID, "0.40", "1").status == "resting", "each member has its own"
+    floor.cancel("alice", orders[0].order_id)
+    assert floor.send("alice", BID, "0.40", "1").status == "resting"

@@ -23,6 +23,7 @@ from portfolio.domain.limits import (
     judge,
 )
 from trading.domain.fees import FeeSchedule, FeeType, UnknownFee
+from trading.domain.hours import ExchangeFacts, ShardState, Window
 from trading.domain.markets import MarketFacts, MarketStatus, TopOfBook
 from trading.domain.orders import Action, Side, Terms
 
@@ -39,7 +40,9 @@ MARKET = MarketFacts(
     open_at=NOW - timedelta(hours=1),
     close_at=NOW + timedelta(hours=1),
     book=TopOfBook(D("0.48"), D("0.50"), D(500), D(500), NOW),
+    exchange=ExchangeFacts(is_active=True, is_trading=True, as_of=NOW),
 )
+PAUSED = replace(MARKET.exchange, is_trading=False)
 PORTFOLIO = PortfolioFacts(
     cash=D(10_000),
     reserved_cash=D(0),
@@ -191,6 +194,7 @@ def test_what_passes_never_takes_exposure_over_a_limit(
 def test_leaving_out_any_rule_lets_something_bad_through(left_out: Any) -> None:
     bad = {
         "trading_state": case(mode=TradingMode.HALTED),
+        "exchange_open": case(exchange=PAUSED),
         "market_open": case(status=MarketStatus.CLOSED),
         "data_age": case(book=replace(MARKET.book, as_of=NOW - timedelta(minutes=1))),
         "price_grid": case(terms(price="0.505")),
@@ -205,3 +209,28 @@ def test_leaving_out_any_rule_lets_something_bad_through(left_out: Any) -> None:
     }[left_out.__name__]
     assert not judge(bad).allowed
     assert judge(bad, tuple(rule for rule in RULES if rule is not left_out)).allowed
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        PAUSED,
+        replace(MARKET.exchange, is_active=False),
+        replace(MARKET.exchange, shards=(ShardState(0, True, False),)),
+        replace(MARKET.exchange, maintenance=(Window(NOW - timedelta(hours=1), NOW + timedelta(hours=1)),)),
+        replace(MARKET.exchange, as_of=NOW - timedelta(minutes=5)),
+        ExchangeFacts(),
+    ],
+)
+def test_while_the_exchange_does_not_trade_no_new_risk_passes_but_every_exit_does(
+    exchange: ExchangeFacts,
+) -> None:
+    report = judge(case(exchange=exchange))
+    assert [check.code for check in report.blocks] == ["E607"]
+    way_out = case(terms("10", "0.48", Action.SELL), held=D(10), reduce_only=True, exchange=exchange)
+    assert verdict("exchange_open", way_out) is Verdict.PASS
+
+
+def test_a_pause_of_another_shard_stops_nothing() -> None:
+    shards = (ShardState(0, True, True), ShardState(3, False, False))
+    assert judge(case(exchange=replace(MARKET.exchange, shards=shards))).allowed

@@ -21,6 +21,7 @@ from kalshi_site.identity import Right
 from portfolio.models import Position
 from trading.domain.orders import OPEN, OrderState
 from trading.execution import cancels
+from trading.execution.decreases import request_decrease
 from trading.execution.exits import close_position
 from trading.execution.wake import wake
 from trading.models import Fill, Market, Order
@@ -39,6 +40,8 @@ class OrderOut(serializers.ModelSerializer[Order]):
     quantity = serializers.DecimalField(max_digits=18, decimal_places=2)
     filled_quantity = serializers.DecimalField(max_digits=18, decimal_places=2)
     remaining_quantity = serializers.DecimalField(max_digits=18, decimal_places=2)
+    reduced_quantity = serializers.DecimalField(max_digits=18, decimal_places=2)
+    decrease_to = serializers.DecimalField(max_digits=18, decimal_places=2, allow_null=True)
     limit_price = serializers.DecimalField(max_digits=9, decimal_places=4)
     average_price = serializers.DecimalField(max_digits=9, decimal_places=6, allow_null=True)
     fees = serializers.DecimalField(max_digits=18, decimal_places=6)
@@ -48,7 +51,8 @@ class OrderOut(serializers.ModelSerializer[Order]):
         fields = (
             *("id", "version", "proposal_id", "status", "evidence", "code", "origin"),
             *("client_order_id", "venue_order_id", "ticker", "event_ticker", "title"),
-            *("action", "side", "quantity", "limit_price", "time_in_force", "reduce_only", "expires_at"),
+            *("action", "side", "quantity", "limit_price", "time_in_force", "reduce_only"),
+            *("expires_at", "good_until", "reduced_quantity", "decrease_to"),
             *("filled_quantity", "remaining_quantity", "average_price", "fees"),
             *("cancel_requested_at", "cancel_requested_by", "acknowledged_at", "created_at", "updated_at"),
         )
@@ -110,6 +114,30 @@ class OrderCancel(_Orders):
         """Execution cancels it at once; the order's status changes when the exchange has proven it."""
         asked = cancels.request_cancel(
             order=self.get_object(), actor=request.user.get_username(), reason=_reason(request)
+        )
+        transaction.on_commit(wake)
+        return Response(self.get_serializer(asked).data)
+
+
+class Remaining(serializers.Serializer[Any]):
+    remaining = serializers.DecimalField(max_digits=18, decimal_places=2)
+    reason = serializers.CharField(max_length=300, required=False, allow_blank=True, default="")
+
+
+class OrderDecrease(_Orders):
+    """Take contracts off an order, which keeps its place in the queue."""
+
+    rights: ClassVar[dict[str, Right]] = {"POST": CANCEL}
+    accepts = frozenset({"remaining", "reason"})
+
+    @extend_schema(operation_id="decrease_order", request=Remaining, responses=OrderOut)
+    @once(required=False)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Leave only `remaining` contracts resting; the order shows it when the exchange has proven it."""
+        body = Remaining(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked = request_decrease(
+            order=self.get_object(), actor=request.user.get_username(), **body.validated_data
         )
         transaction.on_commit(wake)
         return Response(self.get_serializer(asked).data)

@@ -11,11 +11,15 @@ from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
+from approvals.api import Reason
 from kalshi_site.idempotency import once, version_seen
 from kalshi_site.identity import Right
 from portfolio import risk
+from portfolio.domain import scopes
 from portfolio.models import TradingState
+from trading.execution import nets
 from trading.execution.wake import wake
 
 READ = Right.of("portfolio.view_tradingstate", "read")
@@ -28,12 +32,37 @@ class TradingStateOut(serializers.ModelSerializer[TradingState]):
 
     class Meta:
         model = TradingState
-        fields = ("venue", "mode", "version", "kill_epoch", "reason", "changed_by", "changed_at")
-        read_only_fields = fields
+        fields: tuple[str, ...] = (
+            *("venue", "scope", "mode", "version", "kill_epoch", "reason", "changed_by", "changed_at"),
+            "cleared_at",
+        )
+        read_only_fields: tuple[str, ...] = fields
+
+
+class ScopeField(serializers.CharField):
+    """`all`, `strategy:NAME`, `series:TICKER` or `market:TICKER`."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Raises ValidationError (E012) on a scope that names nothing."""
+        try:
+            return scopes.parse(super().to_internal_value(data))
+        except scopes.UnknownScope as error:
+            raise serializers.ValidationError(str(error), code="max_value") from error
 
 
 class StateReason(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=300, required=False, allow_blank=True, default="")
+    scope = ScopeField(max_length=scopes.LONGEST, required=False, default=scopes.ALL)
+
+
+class StandingOut(TradingStateOut):
+    """The state of everything, and under `standing` every scope that is paused or stopped by itself."""
+
+    standing = TradingStateOut(many=True)
+
+    class Meta(TradingStateOut.Meta):
+        fields: tuple[str, ...] = (*TradingStateOut.Meta.fields, "standing")
+        read_only_fields = fields
 
 
 class State(GenericAPIView[TradingState]):
@@ -43,20 +72,22 @@ class State(GenericAPIView[TradingState]):
     queryset = TradingState.objects.all()
     rights: ClassVar[dict[str, Right]] = {"GET": READ}
 
-    @extend_schema(operation_id="get_trading_state")
+    @extend_schema(operation_id="get_trading_state", responses=StandingOut)
     def get(self, request: Request) -> Response:
-        """The state of this profile's venue."""
-        return Response(self.get_serializer(risk.trading_state(settings.KALSHI_PROFILE)).data)
+        """The state of this profile's venue: of everything, and of each scope that is paused or stopped by itself."""
+        state = risk.trading_state(settings.KALSHI_PROFILE)
+        body = self.get_serializer(state).data
+        standing = [row for row in risk.standing(settings.KALSHI_PROFILE) if row.scope]
+        return Response({**body, "standing": TradingStateOut(standing, many=True).data})
 
 
 class _Change(GenericAPIView[TradingState]):
     serializer_class = TradingStateOut
     queryset = TradingState.objects.all()
-    accepts = frozenset({"reason"})
+    accepts = frozenset({"reason", "scope"})
 
     def answer(self, state: TradingState) -> Response:
-        """The new state; execution looks at it at once."""
-        transaction.on_commit(wake)
+        """The new state."""
         return Response(self.get_serializer(state).data)
 
 
@@ -68,7 +99,7 @@ class Pause(_Change):
     @extend_schema(operation_id="pause_trading", request=StateReason, responses=TradingStateOut)
     @once()
     def post(self, request: Request) -> Response:
-        """REDUCING: working orders stay. With If-Match only from the version that was seen."""
+        """REDUCING: working orders stay; a stop stays HALTED. With If-Match only from the version that was seen."""
         return self.answer(
             risk.pause(venue=settings.KALSHI_PROFILE, version=_seen(request), **_deed(request))
         )
@@ -80,12 +111,19 @@ class Resume(_Change):
     rights: ClassVar[dict[str, Right]] = {"POST": RESUME}
 
     @extend_schema(operation_id="resume_trading", request=StateReason, responses=TradingStateOut)
-    @once()
+    @once(versioned=True)
     def post(self, request: Request) -> Response:
-        """ACTIVE. With If-Match only from the version that was seen."""
-        return self.answer(
-            risk.resume(venue=settings.KALSHI_PROFILE, version=_seen(request), **_deed(request))
-        )
+        """ACTIVE, for a reason, from the very state that was seen: a newer stop stands. On a live desk two persons."""
+        try:
+            return self.answer(
+                risk.resume(
+                    venue=settings.KALSHI_PROFILE,
+                    version=version_seen(request.headers),
+                    **_deed(request, silent=""),
+                )
+            )
+        except risk.SecondPersonNeeded as wanted:
+            return refuse_and_keep(self, wanted)
 
 
 class Halt(_Change):
@@ -100,10 +138,48 @@ class Halt(_Change):
         return self.answer(risk.halt(venue=settings.KALSHI_PROFILE, **_deed(request)))
 
 
-def _deed(request: Request) -> dict[str, str]:
+def refuse_and_keep(view: APIView, refusal: Exception) -> Response:
+    """The refusal as an answer that is returned, not raised: what was noted for the second person is committed."""
+    return view.handle_exception(refusal)
+
+
+class NetsOut(serializers.Serializer[Any]):
+    """How many order groups execution was asked to reset."""
+
+    asked = serializers.IntegerField()
+
+
+class ResetNets(GenericAPIView[TradingState]):
+    """Let order groups that have tripped take orders again."""
+
+    serializer_class = NetsOut
+    rights: ClassVar[dict[str, Right]] = {"POST": RESUME}
+    accepts = frozenset({"reason"})
+
+    @extend_schema(operation_id="reset_order_groups", request=Reason, responses=NetsOut)
+    @once()
+    def post(self, request: Request) -> Response:
+        """For a reason. Trading stays paused: resume it when they are reset."""
+        body = Reason(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked = nets.ask_to_reset(
+            venue=settings.KALSHI_PROFILE,
+            actor=request.user.get_username(),
+            reason=body.validated_data["reason"],
+        )
+        transaction.on_commit(wake)
+        return Response({"asked": asked})
+
+
+def _deed(request: Request, *, silent: str = "by the API") -> dict[str, str]:
     body = StateReason(data=request.data)
     body.is_valid(raise_exception=True)
-    return {"actor": request.user.get_username(), "reason": body.validated_data["reason"] or "by the API"}
+    given = body.validated_data
+    return {
+        "actor": request.user.get_username(),
+        "reason": given["reason"] or silent,
+        "scope": given["scope"],
+    }
 
 
 def _seen(request: Request) -> int | None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from trading.domain.fees import FeeSchedule
+from trading.domain.hours import ExchangeFacts
 from trading.domain.orders import Action, Side
 from trading.domain.prices import PriceGrid, complement, linear_grid
 
@@ -84,6 +85,7 @@ class MarketFacts:
     grid: PriceGrid = field(default_factory=linear_grid)
     fees: FeeSchedule = field(default_factory=FeeSchedule)
     exchange_index: int = 0
+    exchange: ExchangeFacts = field(default_factory=ExchangeFacts)  # unknown until somebody asked
 
     def is_open(self, now: datetime) -> bool:
         return self.status is MarketStatus.ACTIVE and self.open_at <= now < self.close_at

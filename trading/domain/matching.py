@@ -6,19 +6,35 @@ Pure: no clock, no accounts, no wire. The caller checks price grid and funds, th
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from heapq import heappop, heappush
 
+from trading.domain.ladder import Half, Level, Lots, Order, Ticks
 from trading.domain.orders import BookSide, TimeInForce
+
+__all__ = [
+    "LOTS_PER_CONTRACT",
+    "TICKS_PER_DOLLAR",
+    "Book",
+    "Lots",
+    "Match",
+    "Order",
+    "Outcome",
+    "Refusal",
+    "SelfTrade",
+    "Ticks",
+    "Withdrawal",
+    "opposite",
+    "reduce_only_lots",
+    "to_lots",
+    "to_ticks",
+]
 
 TICKS_PER_DOLLAR = 10_000
 LOTS_PER_CONTRACT = 100
-
-Ticks = int
-Lots = int
 
 
 def to_ticks(price: Decimal | str) -> Ticks:
@@ -58,21 +74,17 @@ class Refusal(StrEnum):
     FOK_VOLUME = "fill_or_kill_insufficient_resting_volume"
 
 
-@dataclass(slots=True, eq=False)
-class Order:
-    """An order on its way in, or resting. `remaining_lots` falls as it trades."""
-
-    order_id: str
-    owner: str
-    side: BookSide
-    price_ticks: Ticks
-    remaining_lots: Lots
-    expires_ms: int | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Match:
     """One trade: `lots` at the resting order's price. `maker` may still rest with what is left of it."""
+
+    maker: Order
+    lots: Lots
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A resting order that self-trade prevention took off the book, with the lots it still had."""
 
     maker: Order
     lots: Lots
@@ -84,9 +96,7 @@ class Outcome:
     nor rested."""
 
     matches: list[Match] = field(default_factory=list)
-    canceled_makers: list[tuple[Order, Lots]] = field(
-        default_factory=list
-    )  # by self-trade prevention, with their lots
+    withdrawals: list[Withdrawal] = field(default_factory=list)
     rested: Lots = 0
     dropped: Lots = 0
     stopped_by_self_trade: bool = False
@@ -97,51 +107,6 @@ class Outcome:
         return sum(match.lots for match in self.matches)
 
 
-class Level:
-    """All orders at one price, oldest first."""
-
-    __slots__ = ("lots", "orders")
-
-    def __init__(self) -> None:
-        self.lots: Lots = 0
-        self.orders: dict[str, Order] = {}
-
-
-class Half:
-    """One side of the book. Levels are found by rank: the higher, the better (bids rank by price, asks by
-    minus price)."""
-
-    __slots__ = ("levels", "ranks", "sign")
-
-    def __init__(self, side: BookSide) -> None:
-        self.sign = 1 if side is BookSide.BID else -1
-        self.ranks: list[int] = []
-        self.levels: dict[int, Level] = {}
-
-    def best(self) -> Ticks | None:
-        return self.ranks[-1] * self.sign if self.ranks else None
-
-    def level(self, price_ticks: Ticks) -> Level | None:
-        return self.levels.get(price_ticks * self.sign)
-
-    def open_level(self, price_ticks: Ticks) -> Level:
-        rank = price_ticks * self.sign
-        level = self.levels.get(rank)
-        if level is None:
-            level = self.levels[rank] = Level()
-            insort(self.ranks, rank)
-        return level
-
-    def drop_level(self, price_ticks: Ticks) -> None:
-        rank = price_ticks * self.sign
-        del self.levels[rank]
-        del self.ranks[bisect_left(self.ranks, rank)]
-
-    def best_first(self) -> Iterator[tuple[Ticks, Level]]:
-        for rank in reversed(self.ranks):
-            yield rank * self.sign, self.levels[rank]
-
-
 class Book:
     """One market's YES book with price-time priority. Never crossed, except among orders that PASS_OVER each
     other."""
@@ -149,7 +114,7 @@ class Book:
     def __init__(self) -> None:
         self.halves: dict[BookSide, Half] = {side: Half(side) for side in BookSide}
         self.orders: dict[str, Order] = {}
-        self._expiring: dict[str, int] = {}
+        self._expiring: list[tuple[int, str]] = []  # a heap; entries of orders that left or moved are skipped
 
     # Looking
 
@@ -172,15 +137,33 @@ class Book:
         level = self.halves[side].level(price_ticks)
         return list(level.orders.values()) if level else []
 
-    def lots_ahead(self, order_id: str) -> Lots:
-        """What trades before this resting order at its own price (its queue position). Raises KeyError."""
-        mine = self.orders[order_id]
-        ahead = 0
-        for order in self.queue(mine.side, mine.price_ticks):
-            if order is mine:
+    def lots_better(self, side: BookSide, price_ticks: Ticks) -> Lots:
+        """What rests on a side at prices that trade before this one."""
+        return self.halves[side].lots_better(price_ticks)
+
+    def crosses(self, order: Order) -> bool:
+        """Whether an order would meet any resting order now."""
+        return any(True for _ in self._crossing(order))
+
+    def makers_met(self, order: Order) -> int:
+        """How many resting orders an order would meet before it is filled."""
+        met, left = 0, order.remaining_lots
+        for maker in self._crossing(order):
+            if left <= 0:
                 break
-            ahead += order.remaining_lots
-        return ahead
+            met, left = met + 1, left - maker.remaining_lots
+        return met
+
+    def crosses_itself(self, order: Order) -> bool:
+        """Whether an order would meet one of its own owner before it is filled."""
+        left = order.remaining_lots
+        for maker in self._crossing(order):
+            if maker.owner == order.owner:
+                return True
+            left -= maker.remaining_lots
+            if left <= 0:
+                return False
+        return False
 
     # Changing
 
@@ -196,24 +179,69 @@ class Book:
 
         Raises ValueError for a nonpositive count, a price outside (0, 1) or an order id that already rests.
         """
+        outcome = Outcome(refusal=self.refusal(order, tif, post_only=post_only, self_trade=self_trade))
+        if outcome.refusal is None:
+            for _ in self.meet(order, self_trade, outcome):
+                pass
+            self.place(order, tif, outcome)
+        return outcome
+
+    def refusal(
+        self,
+        order: Order,
+        tif: TimeInForce = TimeInForce.GTC,
+        *,
+        post_only: bool = False,
+        self_trade: SelfTrade = SelfTrade.TAKER_AT_CROSS,
+    ) -> Refusal | None:
+        """Why this order would not be let in now, or None. Changes nothing. Raises ValueError as `submit` does."""
         if (
             order.remaining_lots <= 0
             or not 0 < order.price_ticks < TICKS_PER_DOLLAR
             or order.order_id in self.orders
         ):
             raise ValueError(f"not an order: {order}")
-        outcome = Outcome()
-        outcome.refusal = self._refusal(order, tif, post_only, self_trade)
-        if outcome.refusal is not None:
-            return outcome
-        self._match(order, self_trade, outcome)
+        if post_only and self.crosses(order):
+            return Refusal.POST_ONLY_CROSS
+        if tif is TimeInForce.FOK and not self._can_fill(order, self_trade):
+            return Refusal.FOK_VOLUME
+        return None
+
+    def meet(
+        self, order: Order, self_trade: SelfTrade, outcome: Outcome
+    ) -> Generator[Match | Withdrawal, None, None]:
+        """Match an incoming order one resting order at a time, noting each in `outcome`.
+
+        Whoever listens may take other orders off the book between two matches, or stop listening: what is left of
+        the incoming order is then for `place`.
+        """
+        for maker in self._crossing(order):
+            if order.remaining_lots == 0:
+                return
+            if maker.owner == order.owner:
+                if self_trade is SelfTrade.PASS_OVER:
+                    continue
+                if self_trade is SelfTrade.TAKER_AT_CROSS:
+                    outcome.stopped_by_self_trade = True
+                    return
+                self._remove(maker)
+                outcome.withdrawals.append(Withdrawal(maker, maker.remaining_lots))
+                yield outcome.withdrawals[-1]
+                continue
+            lots = min(order.remaining_lots, maker.remaining_lots)
+            order.remaining_lots -= lots
+            self.reduce(maker.order_id, lots)
+            outcome.matches.append(Match(maker, lots))
+            yield outcome.matches[-1]
+
+    def place(self, order: Order, tif: TimeInForce, outcome: Outcome) -> None:
+        """Rest what is left of an order that has been matched, or drop it."""
         left = order.remaining_lots
         if tif is TimeInForce.GTC and not outcome.stopped_by_self_trade and left:
             self.rest(order)
             outcome.rested = left
         else:
             outcome.dropped = left
-        return outcome
 
     def rest(self, order: Order) -> None:
         """Put an order at the back of its level's queue without matching (restoring a saved book)."""
@@ -222,7 +250,7 @@ class Book:
         level.lots += order.remaining_lots
         self.orders[order.order_id] = order
         if order.expires_ms is not None:
-            self._expiring[order.order_id] = order.expires_ms
+            heappush(self._expiring, (order.expires_ms, order.order_id))
 
     def cancel(self, order_id: str) -> Order | None:
         """Take a resting order off; returns it with the lots it still had, or None when it does not rest."""
@@ -250,9 +278,22 @@ class Book:
         order.remaining_lots += lots
         self._level(order).lots += lots
 
+    def expire_at(self, order_id: str, expires_ms: int | None) -> None:
+        """Give a resting order another expiry, or none; it keeps its place. Raises KeyError."""
+        order = self.orders[order_id]
+        order.expires_ms = expires_ms
+        if expires_ms is not None:
+            heappush(self._expiring, (expires_ms, order_id))
+
     def expired(self, now_ms: int) -> list[str]:
-        """The resting orders whose time has come."""
-        return [order_id for order_id, expires_ms in self._expiring.items() if expires_ms <= now_ms]
+        """The resting orders whose time has come, earliest first. Each is told once: take them off."""
+        due: dict[str, None] = {}
+        while self._expiring and self._expiring[0][0] <= now_ms:
+            expires_ms, order_id = heappop(self._expiring)
+            order = self.orders.get(order_id)
+            if order is not None and order.expires_ms == expires_ms:
+                due[order_id] = None
+        return list(due)
 
     # Inside
 
@@ -266,10 +307,10 @@ class Book:
         if not level.orders:
             self.halves[order.side].drop_level(order.price_ticks)
         del self.orders[order.order_id]
-        self._expiring.pop(order.order_id, None)
 
     def _crossing(self, order: Order) -> Iterator[Order]:
-        """The resting orders that the incoming one meets, in the order of their priority."""
+        """The resting orders that the incoming one meets, in the order of their priority; those that have left by
+        their turn are skipped."""
         half = self.halves[opposite(order.side)]
         worst = order.price_ticks * half.sign
         if not half.ranks or half.ranks[-1] < worst:
@@ -277,16 +318,10 @@ class Book:
         for rank in reversed(half.ranks.copy()):
             if rank < worst:
                 return
-            yield from list(half.levels[rank].orders.values())
-
-    def _refusal(
-        self, order: Order, tif: TimeInForce, post_only: bool, self_trade: SelfTrade
-    ) -> Refusal | None:
-        if post_only and any(True for _ in self._crossing(order)):
-            return Refusal.POST_ONLY_CROSS
-        if tif is TimeInForce.FOK and not self._can_fill(order, self_trade):
-            return Refusal.FOK_VOLUME
-        return None
+            level = half.levels.get(rank)
+            for maker in list(level.orders.values()) if level else ():
+                if maker.order_id in self.orders:
+                    yield maker
 
     def _can_fill(self, order: Order, self_trade: SelfTrade) -> bool:
         """Whether the whole order can trade now; a self-crossing fill-or-kill is let in and behaves like IOC
@@ -301,24 +336,6 @@ class Book:
             if needed <= 0:
                 return True
         return False
-
-    def _match(self, order: Order, self_trade: SelfTrade, outcome: Outcome) -> None:
-        for maker in self._crossing(order):
-            if order.remaining_lots == 0:
-                return
-            if maker.owner == order.owner:
-                if self_trade is SelfTrade.PASS_OVER:
-                    continue
-                if self_trade is SelfTrade.TAKER_AT_CROSS:
-                    outcome.stopped_by_self_trade = True
-                    return
-                outcome.canceled_makers.append((maker, maker.remaining_lots))
-                self._remove(maker)
-                continue
-            lots = min(order.remaining_lots, maker.remaining_lots)
-            order.remaining_lots -= lots
-            self.reduce(maker.order_id, lots)
-            outcome.matches.append(Match(maker, lots))
 
 
 def reduce_only_lots(side: BookSide, count_lots: Lots, position_lots: Lots) -> Lots:

@@ -1,14 +1,13 @@
 """One look for trades: brief the analyst on the open markets and put its best ideas before a person.
 
-No lock is held while the analyst thinks. What it saw is frozen into the proposal, and the gateway judges again on fresh
-numbers when the proposal is stored.
+No lock is held while the analyst thinks. What it saw is frozen into the proposal, by version; an idea whose world has
+changed meanwhile is dropped (`world`), and the gateway judges the others again on fresh numbers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,17 +21,17 @@ from approvals.models import Proposal
 from approvals.proposals import Draft, submit
 from kalshi_site import locks
 from portfolio import ledger, risk
+from portfolio.domain.autonomy import AutonomyLevel
 from portfolio.domain.limits import TradingMode
 from portfolio.models import Position
-from trading.agent.schemas import Analyst, Forecast, MarketBrief, Print, Refusal, Rung
-from trading.domain import sizing
-from trading.domain.fees import UnknownFee, estimate
-from trading.domain.markets import MarketFacts
-from trading.domain.orders import Action, Side, Terms
+from trading.agent.schemas import Analyst, MarketBrief, Refusal
+from trading.domain.fees import UnknownFee
+from trading.engine.briefs import briefs_of, prints_of
+from trading.engine.ideas import USUAL, Appetite, Idea, entry_idea, exit_idea
+from trading.engine.world import World
 from trading.exchange.reports import PublicTrade
 from trading.models import Cycle, Market, Order
 from trading.models.cycle import slot_of
-from trading.models.quote import facts_from
 
 log = logging.getLogger(__name__)
 
@@ -45,38 +44,6 @@ class PublicTrades(Protocol):
     """What the cycle asks of the exchange: all markets' recent trades in one read."""
 
     def trades(self, *, since: datetime | None = None) -> list[PublicTrade]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Appetite:
-    """How eager the strategy is. Dollars and probabilities; the gateway's limits stand above all of it."""
-
-    interval: timedelta = timedelta(seconds=15)
-    time_to_decide: timedelta = timedelta(minutes=5)
-    least_edge: Decimal = Decimal("0.0125")
-    most_edge: Decimal = Decimal(
-        "0.25"
-    )  # a larger one is a data error until shown otherwise (FIELD.md 3, rule 16)
-    kelly_share: Decimal = Decimal("0.2")
-    keep_edge: Decimal = Decimal("0.01")  # of the edge, what the limit may not give away to a moving price
-    reach: Decimal = Decimal("0.02")  # how far past the touch the limit may go while a person decides
-    most_notional: Decimal = Decimal(140)
-    most_pending: int = 8
-    per_cycle: int = 2
-    rest: timedelta = timedelta(minutes=3)  # no second idea on a market within this time
-    least_time_to_close: timedelta = timedelta(minutes=2)
-    window: timedelta = timedelta(minutes=6)
-
-
-@dataclass(frozen=True, slots=True)
-class Idea:
-    """A trade worth proposing: the terms, what it rests on, and its edge in dollars per contract after fee."""
-
-    brief: MarketBrief
-    forecast: Forecast
-    terms: Terms
-    edge: Decimal
-    reduce_only: bool = False
 
 
 @dataclass(slots=True)
@@ -92,7 +59,7 @@ class Round:
 
 
 def decision_cycle(
-    *, venue: str, analyst: Analyst, public: PublicTrades, appetite: Appetite = Appetite()
+    *, venue: str, analyst: Analyst, public: PublicTrades, appetite: Appetite = USUAL
 ) -> Round | None:
     """Run this time slot's look, once. None when the slot is taken, held elsewhere, or trading is not active."""
     cycle = _take_slot(appetite.interval)
@@ -102,6 +69,8 @@ def decision_cycle(
     try:
         if TradingMode(risk.trading_state(venue).mode) is not TradingMode.ACTIVE:
             done.reasons["trading is paused or stopped"] += 1
+        elif risk.level_of(venue) is AutonomyLevel.OFF:
+            done.reasons["the autonomy level is off"] += 1
         else:
             _look(venue, analyst, public, appetite, cycle, done)
     finally:
@@ -131,13 +100,13 @@ def _look(
     if room <= 0:
         done.reasons["enough ideas wait for a decision"] += 1
         return
-    now = timezone.now()
-    prints = _prints(public.trades(since=now - appetite.window))
-    briefs = _briefs(list(Market.objects.open(now).select_related("quote")), prints)
+    now, world = timezone.now(), World.now(venue)
+    prints = prints_of(public.trades(since=now - appetite.window))
+    briefs = briefs_of(list(Market.objects.open(now).select_related("quote")), prints)
     busy = _busy(venue, now, appetite)
     ideas = _ideas(venue, analyst, [b for b in briefs if b.facts.ticker not in busy], appetite, done)
     for idea in sorted(ideas, key=lambda each: each.edge, reverse=True)[: min(room, appetite.per_cycle)]:
-        _propose(venue, analyst, idea, appetite, cycle, done)
+        _propose(venue, analyst, idea, appetite, cycle, world, done)
 
 
 def _busy(venue: str, now: datetime, appetite: Appetite) -> set[str]:
@@ -148,51 +117,6 @@ def _busy(venue: str, now: datetime, appetite: Appetite) -> set[str]:
         *proposals.filter(created_at__gt=now - appetite.rest).values_list("ticker", flat=True),
         *Order.objects.open().filter(venue=venue).values_list("ticker", flat=True),
     }
-
-
-def _prints(trades: Iterable[PublicTrade]) -> dict[str, list[Print]]:
-    by_market: dict[str, list[Print]] = defaultdict(list)
-    for trade in sorted(trades, key=lambda each: each.at, reverse=True):
-        by_market[trade.ticker].append(Print(trade.price, trade.quantity, trade.taker_side, trade.at))
-    return by_market
-
-
-def _briefs(markets: list[Market], prints: Mapping[str, list[Print]]) -> list[MarketBrief]:
-    facts = {row.ticker: facts_from(row) for row in markets}
-    rows: dict[str, list[Market]] = defaultdict(list)
-    for row in markets:
-        rows[row.event_ticker].append(row)
-    return [
-        MarketBrief(
-            facts=facts[row.ticker],
-            rules_text=row.rules_text,
-            category=row.category,
-            mutually_exclusive=row.mutually_exclusive,
-            bids=_levels(row, "bids"),
-            asks=_levels(row, "asks"),
-            prints=tuple(prints.get(row.ticker, ())),
-            siblings=tuple(facts[r.ticker] for r in rows[row.event_ticker] if r is not row),
-            strike=_strike(row),
-            ladder=_ladder(row, rows[row.event_ticker], facts),
-        )
-        for row in markets
-    ]
-
-
-def _strike(row: Market) -> Decimal | None:
-    """The strike of a market that resolves YES at or above it; None for every other kind."""
-    rises = row.strike_type in ("greater", "greater_or_equal") and not row.mutually_exclusive
-    return Decimal(row.floor_strike) if rises and row.floor_strike else None
-
-
-def _ladder(row: Market, event: list[Market], facts: Mapping[str, MarketFacts]) -> tuple[Rung, ...]:
-    others = [(_strike(other), facts[other.ticker].book.mid) for other in event if other is not row]
-    return tuple(Rung(strike, mid) for strike, mid in others if strike is not None and mid is not None)
-
-
-def _levels(row: Market, side: str) -> tuple[tuple[Decimal, Decimal], ...]:
-    levels = row.quote.levels if hasattr(row, "quote") else {}
-    return tuple((Decimal(price), Decimal(count)) for price, count in levels.get(side, ()))
 
 
 def _ideas(
@@ -232,60 +156,9 @@ def _study(
         return Refusal("the analyst failed")
 
 
-def entry_idea(
-    brief: MarketBrief, forecast: Forecast, held: Decimal, equity: Decimal, appetite: Appetite
-) -> Idea | Refusal:
-    """Buy the side whose ask is furthest below the forecast, if that pays after the fee."""
-    facts = brief.facts
-    offers = [
-        (sizing.edge(forecast.probability, price, side, facts.fees), side, price)
-        for side in Side
-        if (price := facts.book.ask(side)) is not None
-    ]
-    edge, side, price = max(offers)
-    if edge < appetite.least_edge:
-        return Refusal("no edge after the fee")
-    if edge > appetite.most_edge:
-        return Refusal("an edge too large to be true")
-    if held and (held > 0) != (side is Side.YES):
-        return Refusal("the other side is held")
-    limit = _limit(facts, side, price, edge, appetite)
-    quantity = sizing.contracts(
-        equity=equity,
-        share=sizing.kelly_share(forecast.probability, price, side) * appetite.kelly_share,
-        price=limit,
-        most_notional=appetite.most_notional,
-        available=facts.book.ask_quantity(side),
-    )
-    if quantity < 1:
-        return Refusal("too little on offer")
-    return Idea(brief, forecast, Terms(facts.ticker, Action.BUY, side, quantity, limit), edge)
-
-
-def _limit(facts: MarketFacts, side: Side, price: Decimal, edge: Decimal, appetite: Appetite) -> Decimal:
-    """The worst price still worth paying: prices move while a person decides. Never worse than the touch plus reach."""
-    grid = facts.grid if side is Side.YES else facts.grid.complement()
-    worst = price + min(appetite.reach, edge - appetite.keep_edge)
-    return max(grid.floor(worst) or price, price)
-
-
-def exit_idea(brief: MarketBrief, forecast: Forecast, held: Decimal, appetite: Appetite) -> Idea | None:
-    """Sell what is held when somebody bids more than it is thought to be worth, after the fee."""
-    if held == 0:
-        return None
-    facts, side = brief.facts, Side.YES if held > 0 else Side.NO
-    bid = facts.book.bid(side)
-    if bid is None:
-        return None
-    worth = forecast.probability if side is Side.YES else 1 - forecast.probability
-    edge = bid - worth - estimate(facts.fees, bid, Decimal(1))
-    if not appetite.least_edge <= edge <= appetite.most_edge:
-        return None
-    quantity = min(abs(held), facts.book.bid_quantity(side))
-    return Idea(brief, forecast, Terms(facts.ticker, Action.SELL, side, quantity, bid), edge, True)
-
-
-def _propose(venue: str, analyst: Analyst, idea: Idea, appetite: Appetite, cycle: Cycle, done: Round) -> None:
+def _propose(
+    venue: str, analyst: Analyst, idea: Idea, appetite: Appetite, cycle: Cycle, world: World, done: Round
+) -> None:
     """Store one idea, under the lock again: of two cycles that overlap only the newer may write."""
     draft = Draft(
         venue=venue,
@@ -297,15 +170,28 @@ def _propose(venue: str, analyst: Analyst, idea: Idea, appetite: Appetite, cycle
         reduce_only=idea.reduce_only,
         rules_text=idea.brief.rules_text,
         forecast={**idea.forecast.as_json(), "edge": str(idea.edge)},
-        seen_versions={"cycle": cycle.pk, "quote_as_of": str(idea.brief.facts.book.as_of)},
+        seen_versions={
+            "cycle": cycle.pk,
+            "quote_as_of": str(idea.brief.facts.book.as_of),
+            **world.seen(idea.terms.ticker),
+        },
         idea_key=f"{LOOP}:{cycle.slot}:{idea.terms.ticker}",
     )
     try:
         with locks.hold(LOOP, ttl=TTL, needs_redis=True) as held, transaction.atomic():
             held.require()
-            if Cycle.objects.filter(loop=LOOP, slot__gt=cycle.slot).exists():
-                done.reasons["a newer cycle has begun"] += 1
+            if reason := _overtaken(venue, idea, cycle, world):
+                done.reasons[reason] += 1
                 return
             done.proposed.append(submit(draft).public_id)
     except (locks.Busy, locks.Outrun):
         done.reasons["the lock was taken"] += 1
+
+
+def _overtaken(venue: str, idea: Idea, cycle: Cycle, world: World) -> str:
+    """Why the idea comes too late; "" when it stands. Locks the trading state, so that it stands until it is stored."""
+    if Cycle.objects.filter(loop=LOOP, slot__gt=cycle.slot).exists():
+        return "a newer cycle has begun"
+    risk.trading_state(venue, lock=True)
+    market = Market.objects.get(ticker=idea.terms.ticker)
+    return world.change(World.now(venue), market, STRATEGY)

@@ -31,8 +31,18 @@ class MarketPosition(Payload):
     exchange_index: int = 0
 
 
+class EventPosition(Payload):
+    event_ticker: str
+    total_cost_dollars: str
+    total_cost_shares_fp: str
+    event_exposure_dollars: str
+    realized_pnl_dollars: str
+    fees_paid_dollars: str
+
+
 class PositionsAnswer(Payload):
     market_positions: list[MarketPosition]
+    event_positions: list[EventPosition]
     cursor: str = ""
 
 
@@ -52,6 +62,7 @@ class Fill(Payload):
     ts: int | None = None
     exchange_index: int = 0
     subaccount_number: int | None = None
+    market_ticker: str = ""
 
 
 class FillsAnswer(Payload):
@@ -104,6 +115,9 @@ class Order(Payload):
     last_update_time: str | None = None
     subaccount_number: int | None = None
     exchange_index: int = 0
+    self_trade_prevention_type: str = ""
+    order_group_id: str | None = None
+    cancel_order_on_pause: bool = False
 
 
 class OrderAnswer(Payload):
@@ -115,41 +129,40 @@ class OrdersAnswer(Payload):
     cursor: str = ""
 
 
-class CreatedOrder(Payload):
-    """There is no status in it, only counts (API.md 11)."""
-
+class QueuePosition(Payload):
     order_id: str
-    fill_count: str
-    remaining_count: str
-    ts_ms: int
-    client_order_id: str = ""
-    average_fill_price: str | None = None
-    average_fee_paid: str | None = None
+    market_ticker: str
+    queue_position_fp: str
 
 
-class CanceledOrder(Payload):
-    order_id: str
-    reduced_by: str
-    ts_ms: int
-    client_order_id: str = ""
+class QueuePositionsAnswer(Payload):
+    queue_positions: list[QueuePosition]
 
 
-class NewOrder(Payload, omit_defaults=True):
-    """The body of a create. Counts and prices are strings; a JSON number would be refused (API.md 4)."""
+class QueuePositionAnswer(Payload):
+    queue_position_fp: str
 
-    ticker: str
-    client_order_id: str
-    side: str
-    count: str
-    price: str
-    time_in_force: str
-    self_trade_prevention_type: str
-    expiration_time: int | None = None
-    post_only: bool = False
-    reduce_only: bool = False
-    cancel_order_on_pause: bool = False
-    order_group_id: str | None = None
-    exchange_index: int | None = None
+
+class Payment(Payload):
+    """A deposit or a withdrawal, in whole cents."""
+
+    id: str
+    status: str
+    type: str
+    amount_cents: int
+    fee_cents: int
+    created_ts: int
+    finalized_ts: int | None = None
+
+
+class DepositsAnswer(Payload):
+    deposits: list[Payment]
+    cursor: str = ""
+
+
+class WithdrawalsAnswer(Payload):
+    withdrawals: list[Payment]
+    cursor: str = ""
 
 
 class BucketLimit(Payload):
@@ -157,7 +170,59 @@ class BucketLimit(Payload):
     bucket_capacity: int
 
 
+class Grant(Payload):
+    exchange_instance: str
+    level: str
+    source: str
+    expires_ts: int | None = None
+
+
 class AccountLimits(Payload):
     usage_tier: str
     read: BucketLimit
     write: BucketLimit
+    grants: tuple[Grant, ...] = ()
+
+
+class EndpointCost(Payload):
+    method: str
+    path: str
+    cost: int
+
+
+class EndpointCosts(Payload):
+    default_cost: int
+    endpoint_costs: list[EndpointCost]
+
+
+class ApiKey(Payload):
+    api_key_id: str
+    name: str
+    scopes: list[str]
+    subaccount: int | None = None
+
+
+class ApiKeysAnswer(Payload):
+    api_keys: list[ApiKey]
+    api_key_region_expiration_ts: int | None = None
+
+
+class NewApiKey(Payload, omit_defaults=True):
+    name: str
+    public_key: str
+    scopes: list[str]
+    subaccount: int | None = None
+
+
+class GeneratedApiKey(Payload, omit_defaults=True):
+    name: str
+    key_type: str
+    scopes: list[str]
+    subaccount: int | None = None
+
+
+class CreatedApiKey(Payload):
+    """`private_key` comes only with a generated pair, and only this once."""
+
+    api_key_id: str
+    private_key: str = ""

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from trading.exchange import account_messages as messages
-from trading.exchange import reports, values
+from trading.exchange import account_reports, order_messages, reports, values
 
 _CENTS: Final = Decimal(100)
 
@@ -51,6 +51,7 @@ def fill(told: messages.Fill) -> reports.FillReport:
         is_taker=told.is_taker,
         at=at if at is not None or told.ts is None else values.from_seconds(told.ts),
         exchange_index=told.exchange_index,
+        subaccount=told.subaccount_number,
     )
 
 
@@ -89,6 +90,8 @@ def order(told: messages.Order) -> reports.OrderReport:
         updated_at=values.optional_moment(told.last_update_time),
         expires_at=values.optional_moment(told.expiration_time),
         exchange_index=told.exchange_index,
+        order_group_id=told.order_group_id or "",
+        subaccount=told.subaccount_number,
     )
 
 
@@ -100,3 +103,67 @@ def limits(told: messages.AccountLimits) -> reports.AccountLimits:
         write_per_second=told.write.refill_rate,
         write_capacity=told.write.bucket_capacity,
     )
+
+
+def event_position(told: messages.EventPosition) -> account_reports.EventPositionReport:
+    return account_reports.EventPositionReport(
+        event_ticker=told.event_ticker,
+        total_cost=values.number(told.total_cost_dollars),
+        quantity=values.number(told.total_cost_shares_fp),
+        exposure=values.number(told.event_exposure_dollars),
+        realized_pnl=values.number(told.realized_pnl_dollars),
+        fees_paid=values.number(told.fees_paid_dollars),
+    )
+
+
+def queue_position(told: messages.QueuePosition) -> account_reports.QueuePosition:
+    return account_reports.QueuePosition(
+        told.order_id, told.market_ticker, values.count(told.queue_position_fp)
+    )
+
+
+def order_group(told: order_messages.Group) -> account_reports.OrderGroupReport:
+    return account_reports.OrderGroupReport(
+        told.id, told.is_auto_cancel_enabled, _group_limit(told.contracts_limit_fp), told.exchange_index
+    )
+
+
+def single_order_group(
+    order_group_id: str, told: order_messages.GroupAnswer
+) -> account_reports.OrderGroupReport:
+    return account_reports.OrderGroupReport(
+        order_group_id,
+        told.is_auto_cancel_enabled,
+        _group_limit(told.contracts_limit_fp),
+        told.exchange_index,
+        tuple(told.orders),
+    )
+
+
+def _group_limit(text: str | None) -> Decimal | None:
+    return None if not text else values.count(text)
+
+
+def payment(told: messages.Payment) -> account_reports.PaymentReport:
+    return account_reports.PaymentReport(
+        payment_id=told.id,
+        status=told.status,
+        kind=told.type,
+        amount=told.amount_cents / _CENTS,
+        fee=told.fee_cents / _CENTS,
+        created_at=values.from_seconds(told.created_ts),
+        finalized_at=None if told.finalized_ts is None else values.from_seconds(told.finalized_ts),
+    )
+
+
+def endpoint_costs(told: messages.EndpointCosts) -> account_reports.EndpointCosts:
+    return account_reports.EndpointCosts(
+        told.default_cost,
+        tuple(
+            account_reports.EndpointCost(each.method, each.path, each.cost) for each in told.endpoint_costs
+        ),
+    )
+
+
+def api_key(told: messages.ApiKey) -> account_reports.ApiKeyReport:
+    return account_reports.ApiKeyReport(told.api_key_id, told.name, frozenset(told.scopes), told.subaccount)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal, Protocol
 
-from trading.exchange import outcomes, reports
-from trading.exchange.session import Channel
+from trading.exchange import account_reports, outcomes, reports
+from trading.exchange.channels import Channel
 from trading.exchange.stream import Sink
+from trading.exchange.targets import CancelTarget
+
+
+class ClockGateway(Protocol):
+    """The exchange's time: what orders are signed with and expiries are counted from."""
+
+    def now(self) -> datetime: ...
+
+    def require_steady(self) -> None:
+        """Raises `errors.ClockOff` while no order may be signed."""
+        ...
 
 
 class OrderGateway(Protocol):
@@ -19,12 +31,51 @@ class OrderGateway(Protocol):
     ) -> outcomes.SubmitOutcome: ...
 
     def cancel(
-        self, order_id: str, *, market_ticker: str, signed_ts_ms: int | None = None
+        self,
+        order_id: str,
+        *,
+        market_ticker: str,
+        subaccount: int | None = None,
+        signed_ts_ms: int | None = None,
     ) -> outcomes.CancelOutcome: ...
+
+    def send_amend(
+        self,
+        order_id: str,
+        body: bytes,
+        signed_ts_ms: int,
+        *,
+        subaccount: int | None = None,
+        send_before: float | None = None,
+    ) -> outcomes.AmendOutcome: ...
+
+    def decrease(
+        self, order_id: str, *, market_ticker: str, reduce_to: Decimal | None = None
+    ) -> outcomes.DecreaseOutcome: ...
+
+    def cancel_batch(
+        self, targets: Sequence[CancelTarget], *, signed_ts_ms: int | None = None
+    ) -> tuple[outcomes.CancelOutcome, ...]: ...
 
     def cancel_all(self, *, signed_ts_ms: int | None = None) -> outcomes.CancelAllOutcome: ...
 
     def warm(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class GroupGateway(Protocol):
+    """Writes of order groups: each is sent once; all but a create may be repeated."""
+
+    def create(self, *, contracts_in_15s: Decimal, exchange_index: int = 0) -> outcomes.GroupOutcome: ...
+
+    def limit(
+        self, order_group_id: str, *, contracts_in_15s: Decimal, exchange_index: int = 0
+    ) -> outcomes.DoneOutcome: ...
+
+    def trigger(self, order_group_id: str, *, exchange_index: int = 0) -> outcomes.DoneOutcome: ...
+
+    def reset(self, order_group_id: str, *, exchange_index: int = 0) -> outcomes.DoneOutcome: ...
 
     def close(self) -> None: ...
 
@@ -60,9 +111,25 @@ class AccountGateway(Protocol):
         self, *, ticker: str | None = None, since: datetime | None = None
     ) -> list[reports.SettlementReport]: ...
 
+    def order_groups(self) -> list[account_reports.OrderGroupReport]: ...
+
     def limits(self) -> reports.AccountLimits: ...
 
     def close(self) -> None: ...
+
+
+class HistoryGateway(Protocol):
+    """Reads of the account's archived records; they raise `errors.ExchangeError`."""
+
+    def cutoff(self) -> reports.HistoryCutoff: ...
+
+    def orders(
+        self, *, ticker: str | None = None, since: datetime | None = None
+    ) -> list[reports.OrderReport]: ...
+
+    def fills(
+        self, *, ticker: str | None = None, since: datetime | None = None
+    ) -> list[reports.FillReport]: ...
 
 
 class MarketDataGateway(Protocol):
@@ -70,11 +137,19 @@ class MarketDataGateway(Protocol):
 
     def exchange_state(self) -> reports.ExchangeState: ...
 
+    def trading_hours(self) -> reports.TradingHours: ...
+
     def user_data_as_of(self) -> datetime: ...
 
     def series(self, ticker: str) -> reports.SeriesDefinition: ...
 
     def series_list(self, *, category: str | None = None) -> list[reports.SeriesDefinition]: ...
+
+    def series_fee_changes(
+        self, *, series_ticker: str | None = None, with_past: bool = False
+    ) -> list[reports.FeeChange]: ...
+
+    def event_fee_changes(self, *, event_ticker: str | None = None) -> list[reports.FeeChange]: ...
 
     def event(self, ticker: str) -> reports.EventDefinition: ...
 
@@ -96,6 +171,7 @@ class MarketDataGateway(Protocol):
         series_ticker: str | None = None,
         closes_from: datetime | None = None,
         closes_until: datetime | None = None,
+        combos: Literal["only", "exclude"] | None = None,
     ) -> list[reports.MarketDefinition]: ...
 
     def markets_named(self, tickers: Sequence[str]) -> list[reports.MarketDefinition]: ...
@@ -110,6 +186,10 @@ class MarketDataGateway(Protocol):
         until: datetime | None = None,
         limit: int | None = None,
     ) -> list[reports.PublicTrade]: ...
+
+    def candles_of(
+        self, tickers: Sequence[str], *, since: datetime, until: datetime
+    ) -> dict[str, list[reports.Candle]]: ...
 
     def candles(
         self,

@@ -22,6 +22,7 @@ class ExchangeIndexStatus(Payload):
     description: str
     exchange_active: bool
     trading_active: bool
+    intra_exchange_transfers_active: bool | None = None
 
 
 class ExchangeStatus(Payload):
@@ -29,6 +30,7 @@ class ExchangeStatus(Payload):
     trading_active: bool
     exchange_estimated_resume_time: str | None = None
     exchange_index_statuses: list[ExchangeIndexStatus] = []
+    intra_exchange_transfers_active: bool | None = None
 
 
 class DailySession(Payload):
@@ -77,6 +79,40 @@ class Series(Payload):
     contract_url: str = ""
     contract_terms_url: str = ""
     settlement_sources: list[dict[str, Any]] | None = None
+    categories: list[str] | None = None
+    product_metadata: dict[str, Any] | None = None
+    additional_prohibitions: list[str] | None = None
+    volume_fp: str | None = None
+    last_updated_ts: str | None = None
+    exchange_index: int = 0
+
+
+class SeriesFeeChange(Payload):
+    id: str
+    series_ticker: str
+    fee_type: str
+    fee_multiplier: Decimal
+    scheduled_ts: str
+
+
+class SeriesFeeChangesAnswer(Payload):
+    series_fee_change_arr: list[SeriesFeeChange]
+
+
+class EventFeeChange(Payload):
+    """Null overrides clear what was overridden: the series' fees hold again."""
+
+    id: str
+    event_ticker: str
+    series_ticker: str
+    fee_type_override: str | None
+    fee_multiplier_override: Decimal | None
+    scheduled_ts: str
+
+
+class EventFeeChangesAnswer(Payload):
+    event_fee_changes: list[EventFeeChange]
+    cursor: str = ""
 
 
 class SeriesAnswer(Payload):
@@ -91,6 +127,15 @@ class PriceRange(Payload):
     start: str
     end: str
     step: str
+
+
+class SelectedLeg(Payload):
+    """One leg of a combo."""
+
+    event_ticker: str = ""
+    market_ticker: str = ""
+    side: str = ""
+    yes_settlement_value_dollars: str | None = None
 
 
 class Market(Payload):
@@ -138,6 +183,14 @@ class Market(Payload):
     strike_type: str = ""
     floor_strike: Decimal | None = None
     cap_strike: Decimal | None = None
+    functional_strike: str | None = None
+    custom_strike: dict[str, Any] | None = None
+    early_close_condition: str | None = None
+    occurrence_datetime: str | None = None
+    mve_collection_ticker: str = ""
+    mve_selected_legs: list[SelectedLeg] | None = None
+    primary_participant_key: str | None = None
+    is_provisional: bool = False
     exchange_index: int = 0
 
 
@@ -162,12 +215,31 @@ class Event(Payload):
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
     markets: list[Market] | None = None
+    strike_period: str | None = None
+    settlement_sources: list[dict[str, Any]] | None = None
+    product_metadata: dict[str, Any] | None = None
+    last_updated_ts: str | None = None
     exchange_index: int = 0
 
 
 class EventAnswer(Payload):
     event: Event
     markets: list[Market] = []
+
+
+class MarketMetadata(Payload):
+    market_ticker: str
+    image_url: str
+    color_code: str
+
+
+class EventMetadata(Payload):
+    image_url: str
+    market_details: list[MarketMetadata]
+    settlement_sources: list[dict[str, Any]]
+    featured_image_url: str = ""
+    competition: str | None = None
+    competition_scope: str | None = None
 
 
 class EventsAnswer(Payload):
@@ -231,6 +303,8 @@ class PriceCandle(Payload):
     close_dollars: str | None = None
     mean_dollars: str | None = None
     previous_dollars: str | None = None
+    min_dollars: str | None = None
+    max_dollars: str | None = None
 
 
 class Candlestick(Payload):
@@ -244,3 +318,21 @@ class Candlestick(Payload):
 
 class CandlesticksAnswer(Payload):
     candlesticks: list[Candlestick]
+    ticker: str = ""
+
+
+class TickerCandlesticks(Payload):
+    market_ticker: str
+    candlesticks: list[Candlestick]
+
+
+class BatchCandlesticksAnswer(Payload):
+    markets: list[TickerCandlesticks]
+
+
+class EventCandlesticksAnswer(Payload):
+    """The lists stand in the order of `market_tickers`; candles after `adjusted_end_ts` were left out."""
+
+    market_tickers: list[str]
+    market_candlesticks: list[list[Candlestick]]
+    adjusted_end_ts: int

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from trading.domain.fees import FeeSchedule
+from trading.domain.hours import ShardState
 from trading.domain.markets import MarketStatus, TopOfBook
 from trading.domain.orders import Side
 from trading.domain.prices import PriceGrid
@@ -29,7 +30,7 @@ def exchange_state(told: messages.ExchangeStatus) -> reports.ExchangeState:
         is_trading=told.trading_active,
         resumes_at=values.optional_moment(told.exchange_estimated_resume_time),
         shards=tuple(
-            reports.ShardState(shard.exchange_index, shard.exchange_active, shard.trading_active)
+            ShardState(shard.exchange_index, shard.exchange_active, shard.trading_active)
             for shard in told.exchange_index_statuses
         ),
     )
@@ -146,6 +147,41 @@ def _grid(ranges: Iterable[dict[str, str]]) -> PriceGrid:
         raise UnreadableAnswer(str(error)) from error
 
 
+def series_fee_change(told: messages.SeriesFeeChange) -> reports.FeeChange:
+    return reports.FeeChange(
+        change_id=told.id,
+        series_ticker=told.series_ticker,
+        event_ticker="",
+        fee_type=values.fee_type(told.fee_type),
+        multiplier=values.multiplier(told.fee_multiplier),
+        at=values.moment(told.scheduled_ts),
+    )
+
+
+def event_fee_change(told: messages.EventFeeChange) -> reports.FeeChange:
+    multiplier = told.fee_multiplier_override
+    return reports.FeeChange(
+        change_id=told.id,
+        series_ticker=told.series_ticker,
+        event_ticker=told.event_ticker,
+        fee_type=None if not told.fee_type_override else values.fee_type(told.fee_type_override),
+        multiplier=None if multiplier is None else values.multiplier(multiplier),
+        at=values.moment(told.scheduled_ts),
+    )
+
+
+def event_metadata(told: messages.EventMetadata) -> reports.EventMetadata:
+    return reports.EventMetadata(
+        image_url=told.image_url,
+        featured_image_url=told.featured_image_url,
+        market_images=tuple((each.market_ticker, each.image_url) for each in told.market_details),
+        sources=tuple(
+            (str(each.get("name", "")), str(each.get("url", ""))) for each in told.settlement_sources
+        ),
+        competition=told.competition or "",
+    )
+
+
 # --- Public market data ---
 
 
@@ -177,6 +213,7 @@ def candle(told: messages.Candlestick) -> reports.Candle:
         mean=values.optional_price(told.price.mean_dollars),
         volume=values.count(told.volume_fp),
         open_interest=values.count(told.open_interest_fp),
+        previous=values.optional_price(told.price.previous_dollars),
     )
 
 

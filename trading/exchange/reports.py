@@ -12,6 +12,7 @@ from typing import Literal
 
 from trading.domain.book import RawLevel
 from trading.domain.fees import FeeSchedule, FeeType
+from trading.domain.hours import ShardState
 from trading.domain.markets import MarketFacts, MarketStatus, TopOfBook
 from trading.domain.orders import BookSide, OrderState, Side
 from trading.domain.prices import PriceGrid
@@ -27,13 +28,6 @@ class ExchangeState:
     is_trading: bool
     resumes_at: datetime | None
     shards: tuple[ShardState, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ShardState:
-    exchange_index: int
-    is_active: bool
-    is_trading: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +179,43 @@ class Candle:
     mean: Decimal | None
     volume: Decimal
     open_interest: Decimal
+    previous: Decimal | None = None  # the last traded price before the period
+
+
+@dataclass(frozen=True, slots=True)
+class FeeChange:
+    """A change of fees at `at`, of a series or, with `event_ticker`, of one event.
+
+    For an event, None says that what was overridden before is cleared: the series' own holds again.
+    """
+
+    change_id: str
+    series_ticker: str
+    event_ticker: str
+    fee_type: FeeType | None
+    multiplier: Decimal | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventMetadata:
+    """Pictures and sources of an event: addresses only, nothing that a decision rests on."""
+
+    image_url: str
+    featured_image_url: str
+    market_images: tuple[tuple[str, str], ...]
+    sources: tuple[tuple[str, str], ...]
+    competition: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCutoff:
+    """Records older than these are only in the historical tier (API.md 10)."""
+
+    markets_settled_at: datetime
+    trades_at: datetime
+    orders_updated_at: datetime
+    positions_updated_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +261,12 @@ class FillReport:
     exchange_index: int = 0
     client_order_id: str = ""
     position_after: Decimal | None = None
+    subaccount: int | None = None
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it is of the primary account, of which alone balance and positions tell (API.md 12)."""
+        return not self.subaccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +307,8 @@ class OrderReport:
     expires_at: datetime | None
     exchange_index: int
     reason: str = ""  # of the last update; stream only
+    order_group_id: str = ""
+    subaccount: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,42 +1,40 @@
-"""One connection's subscriptions, without any I/O: frames in, events out, commands to send in `outbox`.
+"""One connection's frames, without any I/O: frames in, books and events out, commands to send in `outbox`.
 
 The rules (API.md 14, "Order book maintenance"):
 
 1. `seq` counts the frames of one subscription (sid), all its markets and the replies to commands together.
 2. After a gap every book of that subscription is untrusted; `get_snapshot` is sent, and a book is trusted again when
    its snapshot has come. Until then its changes are withheld: they have nothing to build on.
-3. Errors 10 and 25 end a subscription: it is subscribed anew.
-4. A frame that we cannot read counts as lost.
+3. A change that describes no real book makes that book untrusted in the same way.
+4. Errors 10 and 25 end a subscription: it is subscribed anew.
+5. A frame that we cannot read counts as lost.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Final, Literal
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 
+from trading.domain.book import LOTS, BookFault
 from trading.exchange import events, frames, stream_parsing
+from trading.exchange import public_frames as public
+from trading.exchange.bookkeeping import NO_ROWS, Bookkeeper, KeptBooks, Teller
+from trading.exchange.channels import BOOKS, Wanted
+from trading.exchange.commands import Commands
+from trading.exchange.drift import Ear
 from trading.exchange.errors import UnreadableAnswer
+from trading.exchange.snapshots_due import SnapshotsDue
+from trading.exchange.subscriptions import Subscription, Subscriptions
 
 log = logging.getLogger(__name__)
 
-Channel = Literal[
-    "orderbook_delta",
-    "ticker",
-    "trade",
-    "fill",
-    "user_orders",
-    "market_positions",
-    "market_lifecycle_v2",
-]
-BOOKS: Final = "orderbook_delta"
 TERMINAL: Final = frozenset({10, 25})
-_REPEATABLE: Final = frozenset({18, 27})  # command timeout, too many commands: say it again later
-_TICKERS_A_COMMAND: Final = 200
-_SNAPSHOT_PATIENCE_MS: Final = 10_000
+_HEARD_MASK: Final = 15  # of changes of books the sentinel hears few, and compares fewer
+_NO_SUBSCRIPTION: Final = Subscription(0, "", ())
+_NO_SUBSCRIPTION.last_seq = -2  # no frame follows it
 
 Emit = Callable[[events.StreamEvent], None]
 
@@ -47,275 +45,310 @@ class StreamFault(Exception):
     code = "E609"
 
 
-class Wanted:
-    """What shall be subscribed, kept across connections: per channel its markets, or None for all of them."""
-
-    def __init__(self, channels: dict[Channel, Collection[str] | None]) -> None:
-        self.markets: dict[str, set[str] | None] = {
-            channel: None if tickers is None else set(tickers) for channel, tickers in channels.items()
-        }
-
-    def add(self, channel: str, tickers: Iterable[str]) -> list[str]:
-        """Note more markets; return those that are new."""
-        have = self.markets.setdefault(channel, set())
-        if have is None:
-            return []
-        fresh = sorted(set(tickers) - have)
-        have.update(fresh)
-        return fresh
-
-    def remove(self, channel: str, tickers: Iterable[str]) -> list[str]:
-        """Forget markets; return those that were there."""
-        have = self.markets.get(channel) or set()
-        gone = sorted(set(tickers) & have)
-        have.difference_update(gone)
-        return gone
-
-
 class Session:
-    """Follows one connection. `outbox` holds commands to be sent; `trusted` the markets whose book can be believed.
+    """Follows one connection and emits events; books go to the `keeper`, by default as events too.
 
-    `proven_ms` is the exchange's time (ours for a ping) up to which the trusted books are proven current.
+    `clocks` is the latest pair (the exchange's sending time, ours at receipt) of a frame that is no change of a book,
+    in Unix ms.
     """
 
-    def __init__(self, wanted: Wanted, *, clock_ms: Callable[[], int], use_yes_price: bool = True) -> None:
-        self.outbox: list[bytes] = []
-        self.trusted: set[str] = set()
-        self.proven_ms: int | None = None
+    def __init__(
+        self,
+        wanted: Wanted,
+        emit: Emit,
+        *,
+        clock_ms: Callable[[], int],
+        use_yes_price: bool = True,
+        keeper: Bookkeeper | None = None,
+        options: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        self.clocks: tuple[int, int] | None = None
         self._wanted = wanted
+        self._emit = emit
         self._clock_ms = clock_ms
         self._use_yes_price = use_yes_price
-        self._ids = itertools.count(1)
-        self._asked: dict[int, tuple[str, str, dict[str, Any]]] = {}
-        self._sids: dict[str, int] = {}
-        self._channels: dict[int, str] = {}
-        self._last_seq: dict[int, int] = {}
-        self._snapshot_due: dict[str, int] = {}
-        self._later: list[tuple[str, str, dict[str, Any]]] = []
+        self._books = KeptBooks(keeper or Teller(emit), use_yes_price=use_yes_price)
+        self._ear = Ear()
+        self._last: str | bytes = b""
+        self._pinged_ms: int | None = None
+        self._ticked_ms = clock_ms()
+        self._due = SnapshotsDue(clock_ms)
+        # The default of the scale will flip one day (API.md 14): always said.
+        told = {**(options or {}), BOOKS: {"use_yes_price": use_yes_price}}
+        self._commands = Commands(clock_ms)
+        self._subscriptions = Subscriptions(wanted, self._commands, emit, told)
+        self._by_sid = self._subscriptions.by_sid
+
+    @property
+    def proven_ms(self) -> int | None:
+        """The exchange's time up to which the trusted books are proven current; ours where a ping is the proof.
+
+        Read from the last frame when it is asked for: frames come by the thousand, this question once a second. A frame
+        without the time of its sending proves no more than that it came after our last look at the clock.
+        """
+        if not self._last:
+            return self._pinged_ms
+        return frames.sent_ms(self._last) or self._ticked_ms
+
+    @property
+    def outbox(self) -> list[bytes]:
+        return self._commands.outbox
+
+    @property
+    def trusted(self) -> Collection[str]:
+        """The markets whose book can be believed."""
+        return self._books.kept.keys()
 
     def open(self) -> None:
         """Subscribe to everything wanted."""
-        for channel, tickers in self._wanted.markets.items():
-            self._subscribe(channel, tickers)
+        self._subscriptions.open()
+        self._due.first(self._wanted.markets.get(BOOKS) or ())
+
+    def close(self) -> None:
+        """The connection is gone: no book of it can be believed any more."""
+        self._books.forget(list(self._books.kept))
 
     def add_markets(self, channel: str, tickers: Iterable[str]) -> None:
-        """Subscribe more markets of a channel; those already wanted are left alone."""
-        fresh = self._wanted.add(channel, tickers)
-        sid = self._sids.get(channel)
-        if sid is not None:
-            self._update(channel, sid, "add_markets", fresh)
-        elif fresh and not self._is_subscribing(channel):
-            self._subscribe(channel, fresh)
+        """Follow more markets of a channel; those already wanted are left alone."""
+        fresh = self._subscriptions.add(channel, tickers)
+        if channel == BOOKS:
+            self._due.first(fresh)
 
     def remove_markets(self, channel: str, tickers: Iterable[str]) -> None:
-        """Unsubscribe markets of a channel."""
-        gone = self._wanted.remove(channel, tickers)
+        """Follow these markets of a channel no longer."""
+        gone = self._subscriptions.remove(channel, tickers)
         if channel == BOOKS:
-            self._forget(gone)
-        sid = self._sids.get(channel)
-        if sid is not None:
-            self._update(channel, sid, "delete_markets", gone)
+            self._books.forget(gone)
+            self._due.drop(gone)
+
+    def unsubscribe(self, channel: str) -> None:
+        """End a channel for good."""
+        if channel == BOOKS:
+            self._books.forget(list(self._books.kept))
+            self._due.clear()
+        self._subscriptions.unsubscribe(channel)
+
+    def ask_subscriptions(self) -> None:
+        """Ask what the exchange thinks we have subscribed; the answer is the event `Subscribed`."""
+        self._subscriptions.ask_list()
+
+    def ask_names(self, channel: str) -> None:
+        """Ask an index channel what it offers; the answer is the event `IndexNames`."""
+        self._subscriptions.ask_names(channel)
 
     def distrust(self, ticker: str) -> None:
-        """Ask for a new snapshot of one book, because its messages describe no real book."""
-        if ticker in self.trusted:
-            self._ask_snapshots([ticker])
+        """A book turned out impossible where it is kept: fetch a new snapshot."""
+        if ticker in self._books.kept:
+            self._doubt([ticker])
 
     def tick(self) -> None:
-        """Repeat what was put off and ask again for snapshots that did not come. Call every few seconds."""
-        later, self._later = self._later, []
-        for channel, cmd, params in later:
-            self._send(channel, cmd, params)
-        now = self._clock_ms()
-        overdue = sorted(ticker for ticker, due in self._snapshot_due.items() if due <= now)
-        if overdue and BOOKS in self._sids:
-            self._ask_snapshots(overdue)
+        """Repeat what was put off and ask again for snapshots that did not come. Call a few times a second."""
+        self._ticked_ms = self._clock_ms()
+        self._subscriptions.tick()
+        self._subscriptions.ask_snapshots(self._due.take_overdue())
 
-    def ping(self, emit: Emit) -> None:
+    def ping(self) -> None:
         """The exchange's ping, or its answer to ours: what it sent before has come, because frames keep their order."""
-        self.proven_ms = self._clock_ms()
+        self._pinged_ms, self._last = self._clock_ms(), b""
         self.tick()
-        emit(events.Heartbeat(self.proven_ms))
+        self._emit(events.Heartbeat(self._pinged_ms))
 
-    def receive(self, text: str | bytes, emit: Emit) -> None:
+    def receive(self, text: str | bytes) -> None:
         """Follow one frame. Raises StreamFault when it is not even a frame."""
-        try:
-            frame = frames.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._unreadable(text, error, emit)
-            return
-        if type(frame) is frames.Delta:
-            self._delta(frame, emit)
-        else:
-            self._follow(frame, emit)
+        self.receive_all((text,))
 
-    def _delta(self, frame: frames.Delta, emit: Emit) -> None:
-        """The same as `_follow` and `_dispatch`, without their questions: nearly all frames are changes of a book."""
-        sid, seq = frame.sid, frame.seq
-        if sid not in self._channels:
-            return
-        if self._last_seq.get(sid) == seq - 1:
-            self._last_seq[sid] = seq
-        else:
-            self._check(sid, seq, emit)
-        self.proven_ms = frame.sending_ts_ms or self._clock_ms()
-        if frame.msg.market_ticker in self.trusted:
+    def receive_all(self, texts: Sequence[str | bytes]) -> None:  # noqa: C901, PLR0915 - the hot path in one piece
+        """Follow frames in the order of their arrival. Raises StreamFault at the first that is not even a frame.
+
+        Nearly all frames are changes of a level that stands, in a book that we keep. Those are followed here without a
+        call or an object more than they need; everything else goes one of the long ways below.
+        """
+        decode, delta, by_sid, lots_of = frames.decode, public.Delta, self._by_sid, LOTS.known
+        rows, changed = self._books.rows, self._books.changed
+        sid, subscription = 0, _NO_SUBSCRIPTION
+        ticker, yes, no = "", *NO_ROWS  # a market changes several times in a row
+        before: str | bytes = b""
+        for text in texts:
             try:
-                emit(stream_parsing.delta(frame, use_yes_price=self._use_yes_price))
-            except UnreadableAnswer as error:
-                self._lost(sid, str(error), emit)
+                frame = decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._unreadable(text, error)
+                continue
+            if type(frame) is not delta:
+                changed[ticker] = before
+                self._follow(frame, text)
+                sid, ticker = 0, ""  # it may have begun or ended a subscription or a book
+                continue
+            if frame.sid != sid:
+                sid = frame.sid
+                subscription = by_sid.get(sid, _NO_SUBSCRIPTION)
+            if frame.seq == subscription.last_seq + 1:
+                subscription.last_seq = frame.seq
+            elif not self._is_followed(subscription, frame.seq):
+                continue
+            told = frame.msg
+            if told.market_ticker != ticker:
+                changed[ticker] = before
+                ticker = told.market_ticker
+                yes, no = rows.get(ticker, NO_ROWS)
+            before = text
+            slots, row, begin = yes if told.side == "yes" else no
+            try:
+                slot, change = slots[told.price_dollars], lots_of[told.delta_fp]
+                held = row[slot]
+                if held and (total := held + change) >= 0:
+                    row[slot] = total
+                    continue
+                if change > 0:
+                    begin(slot, change)
+                    continue
+            except (KeyError, ValueError, BookFault):
+                pass  # a price or a count not read before, a book that we do not keep, or one that cannot be true
+            self._change(told, text)
+            yes, no = rows.get(ticker, NO_ROWS)
+        changed[ticker] = before
+        self._last = texts[-1]
+        self._books.stamp()
+        if sid and not subscription.last_seq & _HEARD_MASK:
+            self._ear.heard(delta, texts[-1])
 
-    def _follow(self, frame: frames.AnyFrame, emit: Emit) -> None:
-        sid, seq = getattr(frame, "sid", 0), getattr(frame, "seq", 0)
-        if sid and sid not in self._channels:
-            return  # the tail of a subscription that has ended
-        if seq:
-            self._check(sid, seq, emit)
-        self.proven_ms = getattr(frame, "sending_ts_ms", 0) or self._clock_ms()
+    def _change(self, told: public.DeltaBody, text: str | bytes) -> None:
         try:
-            self._dispatch(frame, emit)
-        except UnreadableAnswer as error:
-            self._lost(sid, str(error), emit)
+            self._books.change(told, text)
+        except (BookFault, ValueError) as error:
+            self._impossible(told.market_ticker, text, error)
 
-    def _dispatch(self, frame: frames.AnyFrame, emit: Emit) -> None:
-        if isinstance(frame, frames.Snapshot):
-            self._snapshot(frame, emit)
+    def _follow(self, frame: frames.AnyFrame, text: str | bytes) -> None:
+        sid, seq = getattr(frame, "sid", 0), getattr(frame, "seq", 0)
+        subscription = self._by_sid.get(sid)
+        if sid and subscription is None:
+            return  # the tail of a subscription that has ended
+        if subscription is not None and seq:
+            self._check(subscription, seq)
+        sent = getattr(frame, "sending_ts_ms", 0)
+        if sent:
+            self.clocks = (sent, self._clock_ms())
+        self._ear.heard(type(frame), text)
+        try:
+            self._dispatch(frame)
+        except UnreadableAnswer as error:
+            self._ear.failed(text, error)
+            if subscription is not None:
+                self._lost(subscription, str(error))
+
+    def _dispatch(self, frame: frames.AnyFrame) -> None:
+        if isinstance(frame, public.Snapshot):
+            self._snapshot(frame)
         elif (make := stream_parsing.PLAIN.get(type(frame))) is not None:
-            emit(make(frame))
+            self._emit(make(frame))
         elif isinstance(frame, frames.Subscribed):
-            self._subscribed(frame)
+            self._subscriptions.subscribed(frame)
         elif isinstance(frame, frames.Error):
-            self._error(frame, emit)
+            self._error(frame)
         elif isinstance(frame, frames.Unsubscribed):
             self._ended(frame.sid)
         elif isinstance(frame, frames.Ok):
-            self._asked.pop(frame.id, None)
+            self._ok(frame)
 
     # --- sequence and trust
 
-    def _check(self, sid: int, seq: int, emit: Emit) -> None:
-        last = self._last_seq.get(sid)
-        self._last_seq[sid] = seq
-        if last is not None and seq != last + 1:
-            self._lost(sid, f"seq {seq} after {last}", emit)
+    def _is_followed(self, subscription: Subscription, seq: int) -> bool:
+        """False for the tail of a subscription that has ended; otherwise its sequence has been checked."""
+        if subscription is _NO_SUBSCRIPTION:
+            return False
+        self._check(subscription, seq)
+        return True
 
-    def _lost(self, sid: int, reason: str, emit: Emit) -> None:
-        channel = self._channels.get(sid, "")
-        tickers: tuple[str, ...] = ()
-        if channel == BOOKS:
-            tickers = tuple(sorted(self._wanted.markets.get(BOOKS) or ()))
-            self._ask_snapshots(tickers)
+    def _check(self, subscription: Subscription, seq: int) -> None:
+        last, subscription.last_seq = subscription.last_seq, seq
+        if last and seq != last + 1:
+            self._lost(subscription, f"seq {seq} after {last}")
+
+    def _lost(self, subscription: Subscription, reason: str) -> None:
+        """Frames of this subscription are missing: each of its books may lack a change."""
+        channel = subscription.channel
+        tickers = tuple(sorted(subscription.keys or ())) if channel == BOOKS else ()
+        self._doubt(tickers)
         log.warning("stream.gap", extra={"channel": channel, "reason": reason, "markets": len(tickers)})
-        emit(events.Gap(channel, reason, tickers))
+        self._emit(events.Gap(channel, reason, tickers))
 
-    def _unreadable(self, text: str | bytes, error: Exception, emit: Emit) -> None:
+    def _impossible(self, ticker: str, text: str | bytes, error: Exception) -> None:
+        """The frames are complete, but one says what cannot be true of its book."""
+        if not isinstance(error, BookFault):
+            self._ear.failed(text, error)
+        log.warning("stream.book.fault", extra={"ticker": ticker, "fault": str(error)})
+        self._doubt([ticker])
+        self._emit(events.Gap(BOOKS, str(error), (ticker,)))
+
+    def _unreadable(self, text: str | bytes, error: Exception) -> None:
+        self._ear.failed(text, error)
         try:
             envelope = frames.decode_envelope(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as second:
             raise StreamFault(f"not a frame: {second}") from error
-        known = envelope.sid in self._channels
-        if known and envelope.seq:
-            self._check(envelope.sid, envelope.seq, emit)
+        subscription = self._by_sid.get(envelope.sid)
+        if subscription is not None and envelope.seq:
+            self._check(subscription, envelope.seq)
         if envelope.type in frames.KNOWN_TYPES:
             log.error("stream.contract.drift", extra={"type": envelope.type, "error": str(error)})
-            self._lost(envelope.sid, f"unreadable {envelope.type}: {error}", emit)
+            if subscription is not None:
+                self._lost(subscription, f"unreadable {envelope.type}: {error}")
 
-    def _snapshot(self, frame: frames.Snapshot, emit: Emit) -> None:
-        event = stream_parsing.snapshot(frame, use_yes_price=self._use_yes_price)
-        if event.ticker not in (self._wanted.markets.get(BOOKS) or ()):
+    def _snapshot(self, frame: public.Snapshot) -> None:
+        ticker = frame.msg.market_ticker
+        if ticker not in (self._wanted.markets.get(BOOKS) or ()):
             return
-        self._snapshot_due.pop(event.ticker, None)
-        self.trusted.add(event.ticker)
-        emit(event)
+        snapshot = stream_parsing.snapshot(frame, use_yes_price=self._use_yes_price)
+        try:
+            self._books.begin(snapshot)
+        except BookFault as fault:
+            # Asked again only after a while: an exchange that shows a crossed book will do so for longer.
+            log.warning("stream.book.fault", extra={"ticker": ticker, "fault": str(fault)})
+            self._due.first([ticker])
+            self._emit(events.Gap(BOOKS, str(fault), (ticker,)))
+            return
+        self._due.drop([ticker])
 
-    def _ask_snapshots(self, tickers: Collection[str]) -> None:
-        self.trusted.difference_update(tickers)
-        due = self._clock_ms() + _SNAPSHOT_PATIENCE_MS
-        self._snapshot_due.update(dict.fromkeys(tickers, due))
-        sid = self._sids.get(BOOKS)
-        if sid is not None:
-            self._update(BOOKS, sid, "get_snapshot", sorted(tickers))
+    def _doubt(self, tickers: Collection[str]) -> None:
+        self._books.forget(tickers)
+        self._subscriptions.ask_snapshots(self._due.ask(tickers))
 
-    def _forget(self, tickers: Iterable[str]) -> None:
-        for ticker in tickers:
-            self.trusted.discard(ticker)
-            self._snapshot_due.pop(ticker, None)
+    # --- answers to commands
 
-    # --- subscriptions
+    def _ok(self, frame: frames.Ok) -> None:
+        self._commands.accepted(frame.id)
+        if isinstance(frame.msg, list):
+            try:
+                listed = msgspec.convert(frame.msg, list[frames.SubscribedBody])
+            except msgspec.ValidationError as error:
+                raise UnreadableAnswer(f"unreadable list of subscriptions: {error}") from error
+            self._emit(events.Subscribed(tuple((each.channel, each.sid) for each in listed)))
 
-    def _subscribed(self, frame: frames.Subscribed) -> None:
-        sid, channel = frame.msg.sid, frame.msg.channel
-        _, _, params = self._asked.pop(frame.id, ("", "", {}))
-        self._sids[channel], self._channels[sid] = sid, channel
-        wanted = self._wanted.markets.get(channel)
-        if wanted:
-            self._update(channel, sid, "add_markets", sorted(wanted - set(params.get("market_tickers", ()))))
-
-    def _error(self, frame: frames.Error, emit: Emit) -> None:
-        asked = self._asked.pop(frame.id, None)
-        channel = asked[0] if asked else self._channels.get(frame.sid, "")
-        log.warning(
-            "stream.error", extra={"number": frame.msg.code, "channel": channel, "text": frame.msg.msg}
-        )
-        if frame.msg.code in TERMINAL:
-            self._terminal(frame, channel, emit)
-        elif asked and frame.msg.code in _REPEATABLE:
-            self._later.append(asked)
+    def _error(self, frame: frames.Error) -> None:
+        asked = self._commands.answered(frame.id)
+        found = self._by_sid.get(frame.sid)
+        channel = asked.channel if asked else "" if found is None else found.channel
+        code, text = frame.msg.code, frame.msg.msg
+        log.warning("stream.error", extra={"number": code, "channel": channel, "text": text})
+        if code in TERMINAL:
+            self._terminal(frame, channel)
+        elif asked is not None:
+            self._subscriptions.refused(frame.id, asked, code, text)
         else:
-            emit(events.Rejected(channel, frame.msg.code, frame.msg.msg))
+            self._emit(events.Rejected(channel, code, text))
 
-    def _terminal(self, frame: frames.Error, channel: str, emit: Emit) -> None:
-        sid = frame.sid or self._sids.get(channel, 0)
-        if not sid:
-            raise StreamFault(f"error {frame.msg.code} without a subscription: {frame.msg.msg}")
-        ended = self._ended(sid)
-        wanted = self._wanted.markets.get(ended)
-        tickers = tuple(sorted(wanted or ())) if ended == BOOKS else ()
-        self._subscribe(ended, wanted)
-        emit(events.Gap(ended, f"error {frame.msg.code}: {frame.msg.msg}", tickers))
+    def _terminal(self, frame: frames.Error, channel: str) -> None:
+        reason = f"error {frame.msg.code}: {frame.msg.msg}"
+        sids = [frame.sid] if frame.sid else [each.sid for each in self._subscriptions.of(channel)]
+        if len(sids) != 1:
+            raise StreamFault(f"{reason} without a subscription")
+        self._ended(sids[0], reason)
 
-    def _ended(self, sid: int) -> str:
-        channel = self._channels.pop(sid, "")
-        self._sids.pop(channel, None)
-        self._last_seq.pop(sid, None)
-        if channel == BOOKS:
-            self.trusted.clear()
-        return channel
-
-    def _is_subscribing(self, channel: str) -> bool:
-        return any(cmd == "subscribe" and of == channel for of, cmd, _ in self._asked.values())
-
-    # --- commands
-
-    def _subscribe(self, channel: str, tickers: Collection[str] | None) -> None:
-        params: dict[str, Any] = {"channels": [channel]}
-        if channel == BOOKS:
-            # The default will flip one day (API.md 14): always said.
-            params["use_yes_price"] = self._use_yes_price
-        if tickers is not None:
-            if not tickers:
-                return
-            first = sorted(tickers)[:_TICKERS_A_COMMAND]
-            params["market_tickers"] = first
-        if channel == BOOKS and tickers:
-            due = self._clock_ms() + _SNAPSHOT_PATIENCE_MS
-            self._snapshot_due.update(dict.fromkeys(tickers, due))
-        self._send(channel, "subscribe", params)
-
-    def _update(self, channel: str, sid: int, action: str, tickers: list[str]) -> None:
-        if channel == BOOKS and action == "add_markets":
-            due = self._clock_ms() + _SNAPSHOT_PATIENCE_MS
-            self._snapshot_due.update(dict.fromkeys(tickers, due))
-        for group in _groups(tickers):
-            params: dict[str, Any] = {"sids": [sid], "market_tickers": group, "action": action}
-            self._send(channel, "update_subscription", params)
-
-    def _send(self, channel: str, cmd: str, params: dict[str, Any]) -> None:
-        number = next(self._ids)
-        self._asked[number] = (channel, cmd, params)
-        self.outbox.append(msgspec.json.encode(frames.Command(number, cmd, params)))
-
-
-def _groups(tickers: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(tickers), _TICKERS_A_COMMAND):
-        yield tickers[start : start + _TICKERS_A_COMMAND]
+    def _ended(self, sid: int, reason: str = "unsubscribed") -> None:
+        over = self._subscriptions.ended(sid)
+        if over is None:
+            return
+        tickers = tuple(sorted(over.keys or ())) if over.channel == BOOKS else ()
+        self._books.forget(tickers)
+        self._due.first(tickers)
+        self._emit(events.Gap(over.channel, reason, tickers))

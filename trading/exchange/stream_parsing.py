@@ -6,36 +6,28 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from trading.domain.book import lots, side_and_tick, ticks
+import msgspec
+
 from trading.domain.markets import TopOfBook
 from trading.domain.orders import Side
-from trading.exchange import events, frames, reports, values
+from trading.exchange import events, reports, values
+from trading.exchange import private_frames as private
+from trading.exchange import public_frames as public
 from trading.exchange.errors import UnreadableAnswer
 
-_SIDES: Final = {"yes": Side.YES, "no": Side.NO}
 
-
-def snapshot(told: frames.Snapshot, *, use_yes_price: bool) -> events.BookSnapshot:
+def snapshot(told: public.Snapshot, *, use_yes_price: bool) -> events.BookSnapshot:
     body = told.msg
     return events.BookSnapshot(
         body.market_ticker,
         values.levels(body.yes_dollars_fp, Side.YES),
         values.levels(body.no_dollars_fp, Side.NO, use_yes_price=use_yes_price),
         told.sending_ts_ms or None,
+        body.clock,
     )
 
 
-def delta(told: frames.Delta, *, use_yes_price: bool) -> events.BookDelta:
-    body = told.msg
-    try:
-        side, tick = side_and_tick(_SIDES[body.side], ticks(body.price_dollars), use_yes_price=use_yes_price)
-        change = lots(body.delta_fp)
-    except (KeyError, ValueError) as error:
-        raise UnreadableAnswer(f"unreadable change of {body.market_ticker}: {error!r}") from error
-    return events.BookDelta(body.market_ticker, side, tick, change, body.ts_ms or told.sending_ts_ms or None)
-
-
-def ticker(told: frames.Ticker) -> events.TickerUpdate:
+def ticker(told: public.Ticker) -> events.TickerUpdate:
     body = told.msg
     bid, ask = values.quoted(body.yes_bid_dollars), values.quoted(body.yes_ask_dollars)
     return events.TickerUpdate(
@@ -54,7 +46,7 @@ def ticker(told: frames.Ticker) -> events.TickerUpdate:
     )
 
 
-def trade(told: frames.Trade) -> events.TradePrint:
+def trade(told: public.Trade) -> events.TradePrint:
     body = told.msg
     report = reports.PublicTrade(
         trade_id=body.trade_id,
@@ -68,7 +60,7 @@ def trade(told: frames.Trade) -> events.TradePrint:
     return events.TradePrint(report, body.ts_ms)
 
 
-def fill(told: frames.Fill) -> events.OwnFill:
+def fill(told: private.Fill) -> events.OwnFill:
     body = told.msg
     report = reports.FillReport(
         trade_id=body.trade_id,
@@ -81,13 +73,14 @@ def fill(told: frames.Fill) -> events.OwnFill:
         is_taker=body.is_taker,
         at=values.from_millis(body.ts_ms),
         exchange_index=body.exchange_index,
+        subaccount=body.subaccount,
         client_order_id=body.client_order_id,
         position_after=values.number(body.post_position_fp),
     )
     return events.OwnFill(report, body.ts_ms)
 
 
-def user_order(told: frames.UserOrder) -> events.OwnOrder:
+def user_order(told: private.UserOrder) -> events.OwnOrder:
     body = told.msg
     filled, initial = values.count(body.fill_count_fp), values.count(body.initial_count_fp)
     updated = body.last_updated_ts_ms or told.sending_ts_ms or None
@@ -112,7 +105,7 @@ def user_order(told: frames.UserOrder) -> events.OwnOrder:
     return events.OwnOrder(report, updated)
 
 
-def position(told: frames.MarketPosition) -> events.OwnPosition:
+def position(told: private.MarketPosition) -> events.OwnPosition:
     body = told.msg
     return events.OwnPosition(
         ticker=body.market_ticker,
@@ -124,7 +117,19 @@ def position(told: frames.MarketPosition) -> events.OwnPosition:
     )
 
 
-def lifecycle(told: frames.Lifecycle) -> events.LifecycleChange:
+def order_group(told: private.OrderGroupUpdate) -> events.OrderGroupChange:
+    body = told.msg
+    limit = body.contracts_limit_fp
+    return events.OrderGroupChange(
+        body.event_type, body.order_group_id, None if limit is None else values.count(limit), body.ts_ms
+    )
+
+
+def quote_talk(told: private.Communication) -> events.QuoteTalk:
+    return events.QuoteTalk(told.kind, told.msg)
+
+
+def lifecycle(told: public.Lifecycle | public.MultivariateLifecycle) -> events.LifecycleChange:
     body = told.msg
     ranges = body.price_ranges
     return events.LifecycleChange(
@@ -138,25 +143,82 @@ def lifecycle(told: frames.Lifecycle) -> events.LifecycleChange:
         if ranges is None
         else tuple({"start": r.start, "end": r.end, "step": r.step} for r in ranges),
         at_ms=told.sending_ts_ms or None,
+        is_combo=isinstance(told, public.MultivariateLifecycle),
     )
 
 
-def event_opened(told: frames.EventLifecycle) -> events.EventOpened:
+def event_opened(told: public.EventLifecycle) -> events.EventOpened:
     return events.EventOpened(told.msg.event_ticker, told.msg.series_ticker)
 
 
-def fees_changed(told: frames.EventFee) -> events.FeesChanged:
+def fees_changed(told: public.EventFee) -> events.FeesChanged:
     return events.FeesChanged(told.msg.event_ticker)
+
+
+class _Benchmark(msgspec.Struct):
+    """CF Benchmarks' own frame, which the slow channel passes on as text."""
+
+    value: str
+    time: int
+
+
+def index_value(told: public.IndexValue) -> events.IndexValue:
+    body = told.msg
+    try:
+        own = msgspec.json.decode(body.data, type=_Benchmark)
+    except msgspec.DecodeError as error:
+        raise UnreadableAnswer(f"unreadable value of {body.index_id}: {error}") from error
+    average, closing = body.avg_60s_data, body.last_60s_windowed_average_15min
+    return events.IndexValue(
+        "cfbenchmarks_value",
+        body.index_id,
+        values.reading(own.value),
+        own.time,
+        None if average is None else values.reading(average.value),
+        None if closing is None else values.reading(closing.value),
+    )
+
+
+def quick_index_value(told: public.QuickIndexValue) -> events.IndexValue:
+    body = told.msg
+    return events.IndexValue(
+        "cfbenchmarks_value_5hz", body.index_id, values.reading(body.value_usd), body.source_ts_ms
+    )
+
+
+def pyth_value(told: public.PythValue) -> events.IndexValue:
+    body = told.msg
+    return events.IndexValue(
+        "pyth_value", body.underlying_ticker, values.reading(body.value_usd), body.source_ts_ms
+    )
+
+
+def index_names(told: public.IndexList | public.QuickIndexList) -> events.IndexNames:
+    channel = str(told.__struct_config__.tag).removesuffix("_indexlist")
+    return events.IndexNames(channel, tuple(told.msg.index_ids))
+
+
+def underlyings(told: public.UnderlyingList) -> events.IndexNames:
+    return events.IndexNames("pyth_value", tuple(told.msg.underlying_tickers))
 
 
 # The frames that become one event each and need nothing but themselves.
 PLAIN: Final[dict[type, Callable[[Any], events.StreamEvent]]] = {
-    frames.Ticker: ticker,
-    frames.Trade: trade,
-    frames.Fill: fill,
-    frames.UserOrder: user_order,
-    frames.MarketPosition: position,
-    frames.Lifecycle: lifecycle,
-    frames.EventLifecycle: event_opened,
-    frames.EventFee: fees_changed,
+    public.Ticker: ticker,
+    public.Trade: trade,
+    public.Lifecycle: lifecycle,
+    public.MultivariateLifecycle: lifecycle,
+    public.EventLifecycle: event_opened,
+    public.EventFee: fees_changed,
+    public.IndexValue: index_value,
+    public.QuickIndexValue: quick_index_value,
+    public.PythValue: pyth_value,
+    public.IndexList: index_names,
+    public.QuickIndexList: index_names,
+    public.UnderlyingList: underlyings,
+    private.Fill: fill,
+    private.UserOrder: user_order,
+    private.MarketPosition: position,
+    private.OrderGroupUpdate: order_group,
+    **dict.fromkeys(private.COMMUNICATIONS, quote_talk),
 }

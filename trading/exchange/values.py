@@ -20,6 +20,7 @@ from trading.exchange.errors import UnreadableAnswer
 from trading.exchange.reports import Result
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,6})?")
+_READING: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,12})?")
 _RESULTS: Final[dict[str, Result]] = {"yes": "yes", "no": "no", "scalar": "scalar"}
 
 EnumWord = TypeVar("EnumWord", bound=StrEnum)
@@ -28,6 +29,13 @@ EnumWord = TypeVar("EnumWord", bound=StrEnum)
 def number(text: str) -> Decimal:
     """A decimal string as the exchange writes it: digits, at most 6 decimals, no exponent, no NaN."""
     if not _NUMBER.fullmatch(text):
+        raise UnreadableAnswer(f"{text[:40]!r} is not a decimal number")
+    return Decimal(text)
+
+
+def reading(text: str) -> Decimal:
+    """A value of an index: finer than any money, in units of its own."""
+    if not _READING.fullmatch(text):
         raise UnreadableAnswer(f"{text[:40]!r} is not a decimal number")
     return Decimal(text)
 

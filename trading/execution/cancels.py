@@ -8,8 +8,11 @@ from django.utils import timezone
 
 from kalshi_site import audit
 from kalshi_site.versioning import compare_and_set
+from portfolio.domain.scopes import in_words
+from portfolio.models import TradingState
 from trading.execution.changes import remember, retried
 from trading.models import Order
+from trading.models.order import OrderQuerySet
 
 
 class NotCancelable(Exception):
@@ -45,21 +48,32 @@ def request_cancel(*, order: Order, actor: str, reason: str = "") -> Order:
 
 
 def request_cancel_all(*, venue: str, actor: str, reason: str = "") -> list[Order]:
-    """Ask execution to cancel every open order of the venue. Orders that end meanwhile are left out."""
+    """Ask execution to cancel every open order of the venue. Those that end are left."""
     wanted = Order.objects.open().filter(venue=venue, cancel_requested_at=None)
     return _request_cancels(wanted, actor, reason)
 
 
-def request_cancel_stopped(*, venue: str, kill_epoch: int) -> list[Order]:
-    """Ask execution to cancel what was claimed before the last stop: trading may have been resumed in between."""
-    wanted = Order.objects.open().filter(
-        venue=venue, cancel_requested_at=None, proposal__isnull=False, kill_epoch__lt=kill_epoch
-    )
-    return _request_cancels(wanted, "execution", "trading was stopped")
+def stopped(state: TradingState) -> OrderQuerySet:
+    """What a stop of this scope covers and nobody has asked to cancel yet.
+
+    Once trading is resumed that is what was claimed before the stop.
+    """
+    covered = Order.objects.open().in_scope(state.scope).filter(venue=state.venue, cancel_requested_at=None)
+    if state.mode == TradingState.Mode.HALTED:
+        return covered
+    return covered.filter(proposal__isnull=False, kill_epoch__lt=state.halted_epoch)
+
+
+def request_cancel_stopped(state: TradingState) -> list[Order]:
+    """Write down that execution shall cancel what a stop of this scope covers."""
+    is_halted = state.mode == TradingState.Mode.HALTED
+    reason = f"trading is stopped for {in_words(state.scope)}" if is_halted else "trading was stopped"
+    return _request_cancels(stopped(state), "execution", reason)
 
 
 @transaction.atomic
 def _request_cancels(wanted: QuerySet[Order], actor: str, reason: str) -> list[Order]:
     # All rows are locked before the topic's number is: a fill takes them in this order, the other would deadlock.
-    orders = list(wanted.select_for_update().order_by("pk"))
+    # Of the orders alone: a scope joins proposals, which an order may lack, and PostgreSQL locks no such row.
+    orders = list(wanted.select_for_update(of=("self",)).order_by("pk"))
     return [request_cancel(order=order, actor=actor, reason=reason) for order in orders]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Sum
@@ -15,11 +16,13 @@ from kalshi_site import audit, live
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from trading.domain.orders import OPEN, OrderState
-from trading.models import Order, OrderEvent
+from trading.execution import work_items
+from trading.models import Order, OrderEvent, WorkKind
 
 log = logging.getLogger(__name__)
 
 ZERO = Decimal(0)
+WATCHED_FOR: Final = timedelta(hours=24)  # an order that was judged absent may still appear
 TRIES = 8  # two processes and a stream may write the same order within milliseconds
 
 
@@ -66,6 +69,15 @@ def called_back(order: Order, after: OrderState) -> dict[str, Any]:
         object_type="order",
         object_id=order.public_id,
     )
+    appeared = work_items.Difference(
+        WorkKind.ABSENT_APPEARED,
+        order.public_id,
+        theirs=after.value,
+        ours=order.state,
+        ticker=order.ticker,
+        order=order.public_id,
+    )
+    work_items.report(order.venue, appeared)
     if after not in OPEN:
         return {}
     if order.proposal is not None:

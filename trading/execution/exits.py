@@ -22,19 +22,25 @@ class ExitWorking(Exception):
         super().__init__(f"an exit from {ticker} is already working")
 
 
-def close_position(*, venue: str, ticker: str, actor: str, quantity: Decimal | None = None) -> Proposal:
+def close_position(
+    *, venue: str, ticker: str, actor: str, quantity: Decimal | None = None, floor: Decimal | None = None
+) -> Proposal:
     """Sell what is held (all, or `quantity` contracts of it) at what the book pays now; execution sends it at once.
+
+    `floor` is the worst price, on the held side's own scale; without it, two cents below the bid.
 
     Returns the approved proposal. Raises ExitWorking, NothingHeld, NobodyBids, UnknownMarket, Denied.
     """
     with transaction.atomic():
         risk.trading_state(venue, lock=True)  # two clicks are one exit
-        if _is_leaving(venue, ticker):
+        if is_leaving(venue, ticker):
             raise ExitWorking(ticker)
-        return proposals.close_position(venue=venue, ticker=ticker, actor=actor, quantity=quantity)
+        return proposals.close_position(
+            venue=venue, ticker=ticker, actor=actor, quantity=quantity, floor=floor
+        )
 
 
-def _is_leaving(venue: str, ticker: str) -> bool:
+def is_leaving(venue: str, ticker: str) -> bool:
     """Whether an exit is approved, working, or filled and not yet in the books."""
     exits = {"venue": venue, "ticker": ticker, "reduce_only": True}
     reserved = Reservation.objects.standing(venue).filter(ticker=ticker).values("key")

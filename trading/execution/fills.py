@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
@@ -22,7 +23,16 @@ from trading.domain.orders import (
 )
 from trading.domain.prices import MONEY_STEP
 from trading.exchange.reports import FillReport
-from trading.execution.changes import TRIES, ZERO, called_back, release_when_over, remember, reserved_as
+from trading.execution.changes import (
+    TRIES,
+    WATCHED_FOR,
+    ZERO,
+    called_back,
+    release_when_over,
+    remember,
+    reserved_as,
+)
+from trading.execution.checkpoints import reached
 from trading.models import Fill, Market, Order
 
 log = logging.getLogger(__name__)
@@ -31,8 +41,8 @@ log = logging.getLogger(__name__)
 def record_fill(venue: str, report: FillReport) -> Fill | None:
     """Book one execution, once: fill row, position, cash, the order's totals, in one transaction.
 
-    None when it is booked already, or when an order of ours in this market still waits for its answer and the fill may
-    be its own: the next reconcile brings it again.
+    None when it is booked already, or when an order of ours in this market still waits for its answer, or was judged
+    absent, and the fill may be its own: the next reconcile brings it again.
     """
     order = _order_of(venue, report)
     if order is None and _may_be_ours(venue, report):
@@ -40,7 +50,9 @@ def record_fill(venue: str, report: FillReport) -> Fill | None:
     for _ in range(TRIES):
         try:
             with transaction.atomic():
-                return _book(venue, report, order)
+                fill = _book(venue, report, order)
+            reached("booked")
+            return fill
         except IntegrityError:
             if _is_booked(venue, report):
                 return None
@@ -71,6 +83,7 @@ def _book(venue: str, report: FillReport, order: Order | None) -> Fill | None:
         is_taker=report.is_taker,
         at=at,
     )
+    reached("booking")
     if order is not None:
         _add_to_order(order, fill)
     market = Market.objects.filter(ticker=report.ticker).first()
@@ -105,14 +118,14 @@ def _add_to_order(order: Order, fill: Fill) -> None:
     booked = sum((f.quantity for f in fills), ZERO)
     paid = sum((f.quantity * f.price for f in fills), ZERO)
     filled = max(order.filled_quantity, booked)
-    state = _after_fill(OrderState(order.state), whole=filled >= order.quantity)
+    state = _after_fill(OrderState(order.state), whole=filled >= order.standing_quantity)
     closed = state not in OPEN
     fresh = compare_and_set(
         order,
         state=state.value,
         venue_order_id=fill.venue_order_id,
         filled_quantity=filled,
-        remaining_quantity=ZERO if closed else order.quantity - filled,
+        remaining_quantity=ZERO if closed else order.standing_quantity - filled,
         average_price=(paid / booked).quantize(MONEY_STEP),
         fees=sum((f.fee for f in fills), ZERO),
         evidence=f"fill {fill.trade_id}",
@@ -133,6 +146,12 @@ def _after_fill(known: OrderState, *, whole: bool) -> OrderState:
     return known
 
 
+def booked_of(venue: str, reports: Collection[FillReport]) -> set[tuple[str, str]]:
+    """Which of these executions are booked, as (trade id, order id), in one question."""
+    told = Fill.objects.filter(venue=venue, trade_id__in={report.trade_id for report in reports})
+    return set(told.values_list("trade_id", "venue_order_id")) if reports else set()
+
+
 def knows_order(venue: str, report: FillReport) -> bool:
     """Whether a fill's order is known by the exchange's id, so that nobody need ask whose it is."""
     return Order.objects.filter(venue=venue, venue_order_id=report.order_id).exists() or _is_booked(
@@ -150,10 +169,10 @@ def _order_of(venue: str, report: FillReport) -> Order | None:
 def _may_be_ours(venue: str, report: FillReport) -> bool:
     if report.client_order_id:
         return False  # our rows are older than our orders' first byte
-    waiting = Order.objects.filter(
-        venue=venue, ticker=report.ticker, state__in=(OrderState.SENDING, OrderState.UNKNOWN)
-    )
-    return waiting.exists()
+    here = Order.objects.filter(venue=venue, ticker=report.ticker)
+    # One that was judged absent may appear by its fill, before any word of the order itself.
+    watched = Q(state=OrderState.ABSENT, signed_at__gt=timezone.now() - WATCHED_FOR)
+    return here.filter(Q(state__in=(OrderState.SENDING, OrderState.UNKNOWN)) | watched).exists()
 
 
 def _is_booked(venue: str, report: FillReport) -> bool:

@@ -16,6 +16,7 @@ from trading.domain.orders import OPEN, OrderState, newest, require_move, state_
 from trading.exchange.outcomes import Accepted, NotSent, Refused, SubmitOutcome, Unknown
 from trading.exchange.reports import OrderReport
 from trading.execution.changes import ZERO, called_back, release_when_over, remember, retried
+from trading.execution.checkpoints import reached
 from trading.models import Order
 
 
@@ -56,6 +57,16 @@ def _accepted(order: Order, outcome: Accepted) -> Order:
 def mark_unknown(order: Order, reason: str, *, code: str = "") -> Order:
     """No proof either way. Exposure stays reserved and `reconcile` asks until there is proof."""
     return advance(order, OrderState.UNKNOWN, evidence=reason, code=code)
+
+
+def knows(order: Order, report: OrderReport) -> bool:
+    """Whether a report says only what the row says already; asked of a thousand resting orders at each comparison."""
+    return (
+        order.acknowledged_at is not None
+        and (order.state, order.venue_order_id) == (report.state.value, report.order_id)
+        and order.filled_quantity == report.filled_quantity
+        and order.remaining_quantity == report.remaining_quantity
+    )
 
 
 def record_report(order: Order, report: OrderReport) -> Order:
@@ -110,10 +121,16 @@ def advance(
             require_move(before, after)
         news |= called_back(current, after)
         fresh = compare_and_set(
-            current, state=after.value, filled_quantity=filled, evidence=evidence[:300], **news
+            current,
+            reread=False,  # what changes of an order without its version is not looked at below
+            state=after.value,
+            filled_quantity=filled,
+            evidence=evidence[:300],
+            **news,
         )
         remember(fresh, before.value, actor, evidence)
         release_when_over(fresh)
+        reached("recording")
         return fresh
 
     return retried(order, write)

@@ -1,4 +1,4 @@
-"""Our own orders and fills as the exchange streams them: early news. REST reconciles what it misses.
+"""Our own orders and fills as the exchange streams them: early news. REST tells what it misses (`catch_up`).
 
 It runs in a thread of its own beside the execution loop, so that a slow database never keeps a socket waiting: the sink
 only queues, a second thread writes.
@@ -19,10 +19,12 @@ from trading.exchange.events import Connected, OwnFill, OwnOrder, StreamEvent
 from trading.exchange.gateway import StreamGateway
 from trading.exchange.reports import OrderReport
 from trading.execution import fills, lifecycle
+from trading.execution.catch_up import CatchUp
 from trading.models import Order
 
 log = logging.getLogger(__name__)
 
+_SETTLES = 0.02  # seconds in which the answer to a create comes too: what both say is then written once
 _CAPACITY = 10_000  # events; when it is full the oldest news is lost, and REST brings it again
 
 
@@ -33,6 +35,9 @@ class OwnStream:
     venue: str
     open_stream: Callable[[], StreamGateway]
     stop: threading.Event
+    catch_up: CatchUp | None = None
+    again: float = 2.0  # seconds until the stream is opened anew after it broke
+    _has_lost: bool = False
     _following: bool = False
     _news: queue.Queue[StreamEvent] = field(default_factory=lambda: queue.Queue(_CAPACITY))
 
@@ -45,10 +50,12 @@ class OwnStream:
         threading.Thread(target=self._write, name="own-stream-writer", daemon=True).start()
 
     def _follow(self) -> None:
-        try:
-            asyncio.run(self._run())
-        except Exception:  # reconciliation goes on without early news
-            log.exception("own_stream.broke")
+        while not self.stop.is_set():
+            try:
+                asyncio.run(self._run())
+            except Exception:  # reconciliation goes on without early news; they begin again
+                log.exception("own_stream.broke")
+            self.stop.wait(self.again)
 
     async def _run(self) -> None:
         stream = self.open_stream()
@@ -64,6 +71,7 @@ class OwnStream:
         try:
             self._news.put_nowait(event)
         except queue.Full:
+            self._has_lost = True
             log.error("own_stream.full")
 
     def _write(self) -> None:
@@ -74,25 +82,44 @@ class OwnStream:
 
     def _write_news(self) -> None:
         while not self.stop.is_set():
-            try:
-                event = self._news.get(timeout=0.5)
-            except queue.Empty:
-                continue
+            event = self._next()
             try:
                 close_old_connections()
-                self.apply(event)
+                if event is not None:
+                    self.apply(event)
+                self._ask_what_was_missed()
             except Exception:  # one odd message must not stop the news; REST brings it again
                 log.exception("own_stream.event.broke")
+
+    def _next(self) -> StreamEvent | None:
+        """The next event, a moment after it came when it came alone; None after half a second without one."""
+        try:
+            event = self._news.get(timeout=0.5)
+        except queue.Empty:
+            return None
+        if self._news.empty():
+            self.stop.wait(_SETTLES)
+        return event
+
+    def _ask_what_was_missed(self) -> None:
+        if self.catch_up is None:
+            return
+        if self._has_lost:
+            self._has_lost = False
+            self.catch_up.needed()
+        self.catch_up.if_due()
 
     def apply(self, event: StreamEvent) -> None:
         """Write one event into our rows. Repeating it changes nothing."""
         match event:
-            case OwnFill():
+            case OwnFill() if event.fill.is_primary:
                 fills.record_fill(self.venue, event.fill)
             case OwnOrder():
                 order = self._row_of(event.order)
-                if order is not None:
+                if order is not None and not lifecycle.knows(order, event.order):
                     lifecycle.record_report(order, event.order)
+            case Connected() if self.catch_up is not None:
+                self.catch_up.needed()
 
     def _row_of(self, report: OrderReport) -> Order | None:
         rows = Order.objects.filter(venue=self.venue).select_related("proposal")

@@ -9,65 +9,114 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from approvals.domain.lifecycle import WrongState
 from approvals.models import Proposal
+from kalshi_site.build import build_id
 from kalshi_site.locks import Held
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
-from portfolio.domain.limits import TradingMode
+from portfolio.models import TradingState
+from trading.domain.breaker import Breaker, NoBreaker
 from trading.exchange.auth import Signer
-from trading.exchange.gateway import OrderGateway
+from trading.exchange.errors import ClockOff
+from trading.exchange.gateway import ClockGateway, OrderGateway
+from trading.exchange.link import Link
 from trading.exchange.orders import open_orders
-from trading.exchange.outcomes import Canceled, NotOpen, SubmitOutcome, Unknown
-from trading.execution import cancels, lifecycle
-from trading.execution.claims import ClaimRules, claim
-from trading.models import Order
+from trading.exchange.outcomes import SubmitOutcome, Unknown
+from trading.exchange.targets import CancelTarget
+from trading.exchange.venue_clock import VenueClock
+from trading.execution import calling_off, cancels, last_look, lifecycle
+from trading.execution.checkpoints import Checkpoint, reached
+from trading.execution.claims import ClaimRules, NetMissing, claim
+from trading.execution.nets import Nets
+from trading.models import Market, Order
 
 log = logging.getLogger(__name__)
 
+CALL_OFF_EVERY = 0.05  # seconds between two looks at the cancels while orders go out
+ROUND_WITHIN = (
+    0.5  # seconds; what is left waits for the next round, for which the lease and stops do not wait
+)
 SEND_WITHIN = 2.0  # seconds from the signed time; later the order is not sent (RELIABILITY.md 3.1, step 3)
-Checkpoint = Callable[[str], None]
-
-
-def _no_checkpoint(_: str) -> None:
-    """Crash tests put a kill here; in the product nothing happens."""
 
 
 @dataclass(slots=True)
 class Router:
-    """Claims, sends, cancels for one venue. `orders` is the one door to the order endpoints."""
+    """Claims, sends, cancels for one venue. `orders` is the one door to the order endpoints, `clock` its time."""
 
     venue: str
     orders: OrderGateway
     deployment: uuid.UUID
     rules: ClaimRules = field(default_factory=ClaimRules)
-    checkpoint: Checkpoint = _no_checkpoint
+    checkpoint: Checkpoint = reached
+    clock: ClockGateway = field(default_factory=VenueClock)
+    breaker: Breaker = field(default_factory=NoBreaker)
+    nets: Nets | None = None
+    build: str = field(default_factory=build_id)
+    _netless: set[int] = field(default_factory=set)  # shards without an order group, in this round
 
     def round(self, held: Held) -> int:
         """One look at the database: halt first, then cancels, then claims. Returns how many orders were sent."""
+        began = looked_at = time.monotonic()
         self.call_off()
-        waiting = Proposal.objects.unclaimed().filter(venue=self.venue)
-        return sum(self.send(proposal, held) for proposal in waiting)
+        try:
+            self.clock.require_steady()
+        except ClockOff as error:  # what waits is not lost: it is claimed in time, or voided as too old
+            log.error("execution.clock.off", extra={"code": error.code, "error": str(error)})
+            return 0
+        sent = 0
+        self._netless.clear()
+        waiting = Proposal.objects.terms_alone().unclaimed().filter(venue=self.venue)
+        # Exits first: behind a queue of openings one would be voided as too old.
+        for proposal in waiting.order_by("-reduce_only", "decided_at", "id"):
+            if self._may_try(proposal) and self.send(proposal, held):
+                sent += 1
+            if time.monotonic() - looked_at >= CALL_OFF_EVERY:
+                self.call_off()  # a send waits for tokens and for its answer: a way out does not wait for the others
+                looked_at = time.monotonic()
+            if time.monotonic() - began > ROUND_WITHIN:
+                break
+        return sent
+
+    def _may_try(self, proposal: Proposal) -> bool:
+        """Not while the breaker of order writes is open, nor without a net: the approval waits. An exit always may."""
+        if proposal.reduce_only or proposal.is_manual_exit:
+            return True
+        if not self.breaker.allows():
+            log.info("execution.breaker.open", extra={"proposal": proposal.public_id})
+            return False
+        return not self._netless or Market.objects.shard_of(proposal.ticker) not in self._netless
 
     def call_off(self) -> None:
-        """Cancel what shall not stand any more. Asks the exchange nothing first: a way out never waits for a read."""
-        state = risk.trading_state(self.venue)
-        if TradingMode(state.mode) is TradingMode.HALTED:
-            cancels.request_cancel_all(venue=self.venue, actor="execution", reason="trading is stopped")
-        else:
-            cancels.request_cancel_stopped(venue=self.venue, kill_epoch=state.kill_epoch)
-        for order in Order.objects.cancel_wanted().filter(venue=self.venue):
-            self.cancel(order)
+        """Cancel what shall not stand any more. Asks the exchange nothing first: a way out never waits for a read.
+
+        Nor for a write: what a stop covers is canceled before it is written down that it shall be. That takes a moment
+        for each order, and a crash between leaves it to the next look.
+        """
+        called = set[int]()
+        for state in TradingState.objects.filter(venue=self.venue, halted_epoch__gt=0):
+            if covered := list(cancels.stopped(state)):
+                self._cancel(covered)
+                called |= {order.pk for order in covered}
+                cancels.request_cancel_stopped(state)
+        wanted = Order.objects.cancel_wanted().filter(venue=self.venue)
+        self._cancel(order for order in wanted if order.pk not in called)
 
     def send(self, proposal: Proposal, held: Held) -> bool:
         """Claim one proposal and send its order once. False when it was voided or somebody else took it."""
         started = time.monotonic()
         try:
-            order = claim(proposal, held=held, deployment=self.deployment, rules=self.rules)
+            order = self._claim(proposal, held)
+        except NetMissing as missing:
+            # Nothing was written. Once the net stands there is a group, so this ends.
+            return self._make_net(missing.exchange_index) and self.send(proposal, held)
         except (StaleVersion, WrongState):
+            return False
+        except risk.OtherBuild as error:  # what waits is taken by the accepted build, or voided as too old
+            log.error("execution.build.refused", extra={"code": error.code, "error": str(error)})
             return False
         if order is None:
             return False
@@ -76,10 +125,38 @@ class Router:
         self.checkpoint("answered")
         lifecycle.record_outcome(order, outcome)
         self.checkpoint("recorded")
+        if self.nets is not None:
+            self.nets.heed(order, outcome)
         return True
+
+    def _claim(self, proposal: Proposal, held: Held) -> Order | None:
+        return claim(
+            proposal,
+            held=held,
+            deployment=self.deployment,
+            rules=self.rules,
+            clock=self.clock.now,
+            build=self.build,
+        )
+
+    def _make_net(self, exchange_index: int) -> bool:
+        if self.nets is not None and self.nets.ensure(exchange_index):
+            return True
+        self._netless.add(exchange_index)
+        return False
 
     def _submit(self, order: Order, started: float) -> SubmitOutcome:
         assert order.signed_at is not None
+        try:
+            if refused := last_look.refusal(order):
+                log.error(
+                    "order.last_look.refused", extra={"order": order.public_id, "reason": refused.reason}
+                )
+                return refused
+        except Exception as error:  # not looked at, so not sent; whether it was before, nobody knows
+            log.exception("order.last_look.broke", extra={"order": order.public_id})
+            return Unknown(f"the last look before the send broke: {error!r}")
+        self.checkpoint("sending")
         try:
             return self.orders.send_create(
                 order.body.encode(),
@@ -92,22 +169,18 @@ class Router:
 
     def cancel(self, order: Order) -> None:
         """Cancel one order by its exchange id. Safe to repeat; what is not proven is asked again next round."""
-        if not order.venue_order_id:
-            return
-        outcome = self.orders.cancel(order.venue_order_id, market_ticker=order.ticker)
-        match outcome:
-            case Canceled():
-                log.info("order.cancel.done", extra={"order": order.public_id})
-            case NotOpen():
-                log.info("order.cancel.not_open", extra={"order": order.public_id})
-            case _:
-                log.warning(
-                    "order.cancel.unproven", extra={"order": order.public_id, "outcome": repr(outcome)}
-                )
+        self._cancel([order])
+
+    def _cancel(self, wanted: Iterable[Order]) -> None:
+        targets = [CancelTarget(each.venue_order_id, each.ticker) for each in wanted if each.venue_order_id]
+        if targets:
+            self.checkpoint("canceling")
+            calling_off.call_off(self.orders, targets)
+            self.checkpoint("canceled")
 
 
-def open_order_gateway(rest_url: str, signer: Signer) -> OrderGateway:
+def open_order_gateway(rest_url: str, signer: Signer, *, link: Link | None = None) -> OrderGateway:
     """The order endpoints, warm, for a key that may trade. Only this room may open them."""
-    gateway = open_orders(rest_url, signer)
+    gateway = open_orders(rest_url, signer, link=link)
     gateway.warm()
     return gateway

@@ -8,9 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from functools import cache
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +23,22 @@ CHANNEL = "execution.wake"
 def wake() -> bool:
     """Nudge execution. False when Redis is out of reach: the scan repairs that."""
     try:
-        with redis.Redis.from_url(
-            settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5
-        ) as client:
-            client.publish(CHANNEL, "1")
+        _client(settings.REDIS_URL).publish(CHANNEL, "1")
     except (redis.RedisError, OSError) as error:
         log.warning("execution.wake.failed", extra={"error": repr(error)})
         return False
     return True
+
+
+@cache
+def _client(url: str) -> redis.Redis:
+    """One warm connection per process: a new one for each nudge costs more than the nudge.
+
+    The one repeat is for a connection that a restarted Redis has hung up.
+    """
+    return redis.Redis.from_url(
+        url, socket_connect_timeout=0.5, socket_timeout=0.5, retry=Retry(NoBackoff(), 1)
+    )
 
 
 def nudges(timeout: float, stop: threading.Event) -> Iterator[bool]:

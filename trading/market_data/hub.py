@@ -1,4 +1,7 @@
-"""The live books in memory: events in, changed quotes out. One event loop owns it; nothing here waits."""
+"""The live books in memory: books kept by the stream or told by events, changed quotes out.
+
+One event loop owns it; nothing here waits. Memory is bounded: a book is two short rows, and there are at most so many.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Final
 from trading.domain.book import Book, BookFault
 from trading.domain.markets import TopOfBook
 from trading.domain.orders import BookSide
+from trading.exchange.bookkeeping import Shelf
 from trading.exchange.events import (
     BookDelta,
     BookSnapshot,
@@ -24,6 +28,7 @@ from trading.exchange.events import (
 log = logging.getLogger(__name__)
 
 DEPTH: Final = 10  # levels of each side that are written out
+MOST_BOOKS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +54,47 @@ class Activity:
 class Hub:
     """Keeps a book for each followed market and notes which of them changed.
 
-    `on_fault` is called with the ticker of a book whose messages describe no real book; its snapshot must be fetched.
+    A stream that keeps books itself does so in `shelf`; what one tells by events is applied here, and `on_fault` is
+    called with the ticker of a book whose messages describe no real book: its snapshot must be fetched.
+
+    `books` is in the order in which they were wanted, the least recently wanted first: those go when there are more
+    than `most_books`.
     """
 
-    def __init__(self, on_fault: Callable[[str], None]) -> None:
+    def __init__(self, on_fault: Callable[[str], None], *, most_books: int = MOST_BOOKS) -> None:
         self.books: dict[str, Book] = {}
         self.activity: dict[str, Activity] = {}
+        self.shelf = Shelf(self.books)
+        self._most_books = most_books
+        self._revisions: dict[str, int] = {}
         self._on_fault = on_fault
         self._unwritten: set[str] = set()
         self._unpublished: set[str] = set()
         self._active: set[str] = set()
 
-    def follow(self, tickers: Iterable[str]) -> None:
-        """Keep books of these markets too, untrusted until their snapshots."""
+    def follow(self, tickers: Iterable[str]) -> list[str]:
+        """Want these markets: keep their books too, untrusted until their snapshots.
+
+        Returns the markets whose books had to go for them: they must be unsubscribed.
+        """
         for ticker in tickers:
-            self.books.setdefault(ticker, Book(ticker))
-            self._changed(ticker)
+            book = self.books.pop(ticker, None)
+            if book is None:
+                book = Book(ticker)
+                self._changed(ticker)
+            self.books[ticker] = book  # the most recently wanted is the last
+        evicted = list(self.books)[: max(0, len(self.books) - self._most_books)]
+        if evicted:
+            log.warning("feed.books.evicted", extra={"books": len(evicted), "most": self._most_books})
+            self.drop(evicted)
+        return evicted
 
     def drop(self, tickers: Iterable[str]) -> None:
         """Keep these books no longer; their quotes go out once more, as untrusted."""
         for ticker in tickers:
-            self.books.pop(ticker, None)
+            for each in (self.books, self.activity, self._revisions):
+                each.pop(ticker, None)
+            self._active.discard(ticker)
             self._changed(ticker)
 
     def apply(self, event: StreamEvent) -> None:
@@ -77,6 +102,8 @@ class Hub:
         if isinstance(event, BookDelta | BookSnapshot):
             self._apply_book(event)
         elif isinstance(event, TickerUpdate):
+            if event.ticker not in self.books:
+                return
             self.activity[event.ticker] = Activity(event.last_price, event.volume, event.open_interest)
             self._active.add(event.ticker)
         elif isinstance(event, Disconnected):
@@ -90,7 +117,6 @@ class Hub:
             book = self.books.get(ticker)
             if book is not None and book.is_current:
                 book.invalidate()
-                self._changed(ticker)
 
     @property
     def waiting(self) -> list[str]:
@@ -99,6 +125,7 @@ class Hub:
 
     def take_unwritten(self) -> list[Touch]:
         """The quotes that changed since the last call."""
+        self._note_revisions()
         taken, self._unwritten = self._unwritten, set()
         return [self.touch(ticker) for ticker in sorted(taken)]
 
@@ -108,6 +135,7 @@ class Hub:
 
     def take_unpublished(self) -> list[Touch]:
         """The quotes whose best prices may have changed since the last call."""
+        self._note_revisions()
         taken, self._unpublished = self._unpublished, set()
         return [self.touch(ticker) for ticker in sorted(taken)]
 
@@ -137,7 +165,13 @@ class Hub:
         except BookFault as fault:
             log.warning("feed.book.fault", extra={"ticker": event.ticker, "fault": str(fault)})
             self._on_fault(event.ticker)
-        self._changed(event.ticker)
+
+    def _note_revisions(self) -> None:
+        seen = self._revisions
+        for ticker, book in self.books.items():
+            if seen.get(ticker) != book.revision:
+                seen[ticker] = book.revision
+                self._changed(ticker)
 
     def _changed(self, ticker: str) -> None:
         self._unwritten.add(ticker)

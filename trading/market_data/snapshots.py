@@ -30,16 +30,14 @@ def write_quotes(touches: Iterable[Touch], proven_at: datetime | None) -> None:
 
     An untrusted quote has no prices and no proof. Without a connection (`proven_at` None) nothing is proven.
     """
+    # Made before the transaction begins: SQLite lets nobody else write while it lasts, and claims must not wait.
+    rows = [_row(touch, proven_at) for touch in touches]
+    known = Market.objects.filter(ticker__in=[row.market_id for row in rows])
+    tickers = set(known.values_list("ticker", flat=True))
+    writable = [row for row in rows if row.market_id in tickers]
     with transaction.atomic():
-        rows = [_row(touch, proven_at) for touch in touches]
-        known = set(
-            Market.objects.filter(ticker__in=[row.market_id for row in rows]).values_list("ticker", flat=True)
-        )
         Quote.objects.bulk_create(
-            [row for row in rows if row.market_id in known],
-            update_conflicts=True,
-            unique_fields=["market"],
-            update_fields=_WRITTEN,
+            writable, update_conflicts=True, unique_fields=["market"], update_fields=_WRITTEN
         )
         if proven_at is not None:
             Quote.objects.filter(trusted=True).update(verified_at=proven_at)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from django.db import models
 
+from kalshi_site.guards import Guard, kept
 from kalshi_site.models.fields import CountField, DollarsField
 from trading.domain.orders import BookSide, Side
 from trading.domain.prices import complement
@@ -30,6 +31,18 @@ class Fill(models.Model):
     fee = DollarsField(help_text="As reported by the exchange.")
     is_taker = models.BooleanField()
     at = models.DateTimeField(db_index=True)
+
+    guards: ClassVar[tuple[Guard, ...]] = (
+        *kept(),
+        Guard(
+            "within_the_order",
+            "INSERT",
+            "EXISTS (SELECT 1 FROM trading_order o WHERE o.id = NEW.order_id AND o.proposal_id IS NOT NULL"
+            " AND o.quantity < NEW.quantity"
+            " + (SELECT COALESCE(SUM(f.quantity), 0) FROM trading_fill f WHERE f.order_id = NEW.order_id))",
+            "the fills of an order never add up to more than the order",
+        ),
+    )
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

@@ -12,8 +12,24 @@ from trading.domain.fees import FeeSchedule, FeeType
 from trading.domain.markets import MarketStatus
 from trading.domain.prices import PriceGrid
 
+# What `trading.models.quote.facts_from` reads.
+_FOR_RULES = (
+    *("ticker", "event_ticker", "series_ticker", "title", "status", "open_at", "close_at", "price_ranges"),
+    *("fee_type", "fee_multiplier", "fee_waiver_until", "exchange_index"),
+    *("quote__yes_bid", "quote__yes_ask", "quote__yes_bid_quantity", "quote__yes_ask_quantity"),
+    *("quote__trusted", "quote__as_of", "quote__verified_at"),
+)
+
 
 class MarketQuerySet(models.QuerySet["Market"]):
+    def for_rules(self) -> MarketQuerySet:
+        """With the quote, and without what the rules do not ask: they read a market for each order, twice."""
+        return self.select_related("quote").only(*_FOR_RULES)
+
+    def shard_of(self, ticker: str) -> int | None:
+        """The shard on which a market trades; None for one that we do not know."""
+        return self.filter(ticker=ticker).values_list("exchange_index", flat=True).first()
+
     def open(self, now: datetime) -> MarketQuerySet:
         """Tradable now by status and times."""
         return self.filter(status=MarketStatus.ACTIVE, open_at__lte=now, close_at__gt=now)
@@ -41,9 +57,16 @@ class Market(models.Model):
     price_ranges = models.JSONField()
     fee_type = models.CharField(max_length=40)
     fee_multiplier = models.CharField(max_length=20, default="1")
+    fee_waiver_until = models.DateTimeField(null=True, blank=True)
+    price_structure = models.CharField(max_length=60, blank=True, help_text="A label; the bands rule.")
     exchange_index = models.IntegerField(default=0)
     result = models.CharField(max_length=10, blank=True)
     settlement_value = DollarsField(null=True, blank=True)
+    settlement_seconds = models.PositiveIntegerField(
+        default=0, help_text="From the determination to the payout, unless it is disputed."
+    )
+    expected_at = models.DateTimeField(null=True, blank=True, help_text="When the outcome is expected.")
+    settled_at = models.DateTimeField(null=True, blank=True)
     last_price = DollarsField(null=True, blank=True)
     volume = CountField(null=True, blank=True)
     volume_24h = CountField(null=True, blank=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
 
@@ -9,9 +10,20 @@ from django.db import models
 from django.db.models import F, Q
 
 from approvals.models import Proposal
+from kalshi_site.guards import Guard, frozen, legal_moves, never_deleted, set_once
 from kalshi_site.models.fields import CountField, DollarsField
 from kalshi_site.versioning import HistoryRow, VersionedModel
-from trading.domain.orders import CANCELABLE, OPEN, Action, OrderState, Side, Terms, TimeInForce
+from trading.domain.orders import (
+    CANCELABLE,
+    OPEN,
+    ORDER_TRANSITIONS,
+    Action,
+    OrderState,
+    Side,
+    Terms,
+    TimeInForce,
+)
+from trading.models.market import Market
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
@@ -19,8 +31,36 @@ class OrderQuerySet(models.QuerySet["Order"]):
         """Not known to be over: counts as exposure."""
         return self.filter(state__in=OPEN)
 
+    def unproven(self, venue: str, *, signed_before: datetime) -> OrderQuerySet:
+        """Sent at least so long ago, and still without proof either way."""
+        return self.filter(
+            venue=venue, state__in=(OrderState.SENDING, OrderState.UNKNOWN), signed_at__lt=signed_before
+        )
+
     def cancelable(self) -> OrderQuerySet:
         return self.filter(state__in=CANCELABLE)
+
+    def in_scope(self, scope: str) -> OrderQuerySet:
+        """The orders that a scope of the trading state covers; one found on the exchange has no strategy."""
+        kind, _, name = scope.partition(":")
+        match kind:
+            case "market":
+                return self.filter(ticker=name)
+            case "series":
+                listed = Market.objects.filter(series_ticker=name).values("ticker")
+                return self.filter(Q(proposal__series_ticker=name) | Q(ticker__in=listed))
+            case "strategy":
+                return self.filter(proposal__strategy=name)
+        return self
+
+    def renewable(self) -> OrderQuerySet:
+        """Resting, wanted by everybody, and approved for longer than its expiry says."""
+        return self.cancelable().filter(
+            cancel_requested_at=None,
+            decrease_to=None,
+            venue_order_id__isnull=False,
+            good_until__gt=F("expires_at"),
+        )
 
     def cancel_wanted(self) -> OrderQuerySet:
         """Somebody asked to cancel and the exchange has not confirmed."""
@@ -55,7 +95,16 @@ class Order(VersionedModel):
     limit_price = DollarsField(help_text="On the side's own scale.")
     time_in_force = models.CharField(max_length=24, choices=[(t.value, t.value) for t in TimeInForce])
     reduce_only = models.BooleanField(default=False)
-    expires_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the exchange ends it, unless that is moved on."
+    )
+    good_until = models.DateTimeField(
+        null=True, blank=True, help_text="The end of what was approved: its expiry never passes this."
+    )
+    renewal_until = models.DateTimeField(
+        null=True, blank=True, help_text="The expiry last asked for, without an answer that proves it yet."
+    )
+    renewal_signed_at = models.DateTimeField(null=True, blank=True)
 
     filled_quantity = CountField(default=0)
     remaining_quantity = CountField(default=0)
@@ -66,16 +115,43 @@ class Order(VersionedModel):
     body_hash = models.CharField(max_length=64, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     signed_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Set once, just before the first byte; who finds it set does not send.",
+    )
     answer_due_at = models.DateTimeField(null=True, blank=True)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     kill_epoch = models.PositiveBigIntegerField(default=0)
     fence = models.BigIntegerField(default=0)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_by = models.CharField(max_length=150, blank=True)
+    reduced_quantity = CountField(default=0, help_text="Contracts taken off by decreases.")
+    decrease_to = CountField(null=True, blank=True, help_text="What a person wants to be left resting.")
+    decrease_requested_by = models.CharField(max_length=150, blank=True)
+    decrease_sent_at = models.DateTimeField(null=True, blank=True)
     scans = models.PositiveSmallIntegerField(default=0, help_text="Complete searches that did not find it.")
     last_scan_at = models.DateTimeField(null=True, blank=True)
 
     objects = OrderQuerySet.as_manager()
+
+    guards: ClassVar[tuple[Guard, ...]] = (
+        frozen(
+            *("public_id", "proposal_id", "origin", "venue", "client_order_id", "ticker", "action", "side"),
+            *("body", "body_hash", "kill_epoch", "fence"),
+            says="what an order is never changes",
+        ),
+        Guard(
+            "no_larger",
+            "UPDATE",
+            "OLD.proposal_id IS NOT NULL AND (NEW.quantity > OLD.quantity OR NEW.limit_price <> OLD.limit_price)",
+            "an order never grows beyond what was approved",
+        ),
+        set_once("venue_order_id"),
+        set_once("sent_at"),
+        legal_moves("state", ORDER_TRANSITIONS),
+        never_deleted(),
+    )
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -99,7 +175,10 @@ class Order(VersionedModel):
                 condition=Q(state__in=[s.value for s in OrderState]), name="order_state_known"
             ),
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["state", "created_at"])]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["venue", "created_at"]),
+        ]
         permissions = (("cancel_order", "May cancel working orders"),)
 
     def __str__(self) -> str:
@@ -116,6 +195,11 @@ class Order(VersionedModel):
     @property
     def is_cancelable(self) -> bool:
         return self.state in CANCELABLE
+
+    @property
+    def standing_quantity(self) -> Decimal:
+        """What the exchange stands at: filled and resting together."""
+        return self.quantity - self.reduced_quantity
 
     @property
     def notional(self) -> Decimal:

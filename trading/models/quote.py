@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import models
+from django.utils import timezone
 
 from kalshi_site.models.fields import CountField, DollarsField
+from trading.domain.hours import ExchangeFacts
 from trading.domain.markets import MarketFacts, MarketStatus, TopOfBook
+from trading.models.exchange_state import exchange_facts
+from trading.models.fee_change import FeeBook
 from trading.models.market import Market
 
 
@@ -52,11 +57,25 @@ class Quote(models.Model):
 
 def market_facts(tickers: Collection[str]) -> dict[str, MarketFacts]:
     """Facts of the given markets in one query; what the catalogue does not hold is missing from the answer."""
-    rows = Market.objects.filter(ticker__in=tickers).select_related("quote")
-    return {row.ticker: facts_from(row) for row in rows}
+    rows = list(Market.objects.for_rules().filter(ticker__in=tickers))
+    around = Around.of(rows)
+    return {row.ticker: facts_from(row, around) for row in rows}
 
 
-def facts_from(row: Market) -> MarketFacts:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What holds for many markets at once at a moment: how the exchange stands, and which fees are in force."""
+
+    exchange: ExchangeFacts
+    fees: FeeBook
+    now: datetime
+
+    @classmethod
+    def of(cls, rows: Iterable[Market]) -> Around:
+        return cls(exchange_facts(), FeeBook.of_markets(rows), timezone.now())
+
+
+def facts_from(row: Market, around: Around) -> MarketFacts:
     """One market row, with its quote, as the rules see it. A market never quoted has an empty book."""
     quote = getattr(row, "quote", None)
     return MarketFacts(
@@ -69,6 +88,7 @@ def facts_from(row: Market) -> MarketFacts:
         close_at=row.close_at,
         book=quote.top if quote is not None else TopOfBook(None, None),
         grid=row.grid,
-        fees=row.fees,
+        fees=around.fees.of_market(row, around.now),
         exchange_index=row.exchange_index,
+        exchange=around.exchange,
     )

@@ -2,11 +2,12 @@
 start.
 
     {"accounts": [{"account_id", "name", "balance",
-                   "keys": [{"key_id", "name", "key_file", "algorithm": "rsa"|"ed25519", "scopes": [...]}]}]}
+                   "keys": [{"key_id", "name", "key_file", "algorithm": "rsa"|"ed25519", "scopes": [...],
+                             "subaccount": 0..63}]}]}
 
 `key_file` is relative to the home and holds the private key (PEM, mode 0600), which a client of this paper
 exchange uses; the exchange itself only takes the public key from it. An entry may give `public_key` (PEM)
-instead.
+instead. `subaccount` is optional: it locks the key to one.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from uuid import uuid4
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 ACCOUNTS_FILE = "accounts.json"
 FIRST_BALANCE = Decimal("10000.00")
 READ_SCOPES = ("read",)
 TRADE_SCOPES = ("read", "write::trade")
+MOST_SUBACCOUNTS = 63
 KNOWN_SCOPES = frozenset(
     {
         *("read", "write", "read::portfolio_balance", "read::block_trade_accept", "write::trade"),
@@ -49,6 +51,7 @@ class ApiKey:
     account_id: str
     public_key: rsa.RSAPublicKey | ed25519.Ed25519PublicKey
     scopes: frozenset[str]
+    subaccount: int | None = None  # the only one that the key may read and trade on
 
     def may(self, scope: str) -> bool:
         """Whether the key holds a scope or its parent (`write` holds `write::trade`)."""
@@ -70,7 +73,7 @@ def load_or_make(home: Path) -> list[Member]:
     AccountsUnreadable."""
     path = home / ACCOUNTS_FILE
     if not path.exists():
-        _write_private(path, json.dumps(_first_accounts(home), indent=2).encode() + b"\n")
+        write_private(path, json.dumps(_first_accounts(home), indent=2).encode() + b"\n")
     try:
         document = json.loads(path.read_text())
         members = [_member(home, item) for item in document["accounts"]]
@@ -84,17 +87,10 @@ def load_or_make(home: Path) -> list[Member]:
 def make_key(home: Path, name: str, algorithm: str, scopes: tuple[str, ...]) -> dict[str, Any]:
     """Generate a key pair, write the private key to `NAME.pem` (0600) and return its entry for
     `accounts.json`."""
-    private: PrivateKeyTypes
-    if algorithm == "rsa":
-        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    elif algorithm == "ed25519":
-        private = ed25519.Ed25519PrivateKey.generate()
-    else:
-        raise ValueError(f"unknown algorithm {algorithm!r}")
-    pem = private.private_bytes(
+    pem = generate(algorithm).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write_private(home / f"{name}.pem", pem)
+    write_private(home / f"{name}.pem", pem)
     return {
         "key_id": str(uuid4()),
         "name": name,
@@ -102,6 +98,15 @@ def make_key(home: Path, name: str, algorithm: str, scopes: tuple[str, ...]) -> 
         "algorithm": algorithm,
         "scopes": list(scopes),
     }
+
+
+def generate(algorithm: str) -> rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey:
+    """A fresh private key: `rsa` (2048 bits) or `ed25519`. Raises ValueError."""
+    if algorithm == "rsa":
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    if algorithm == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    raise ValueError(f"unknown algorithm {algorithm!r}")
 
 
 def _first_accounts(home: Path) -> dict[str, Any]:
@@ -115,14 +120,15 @@ def _first_accounts(home: Path) -> dict[str, Any]:
 
 def _member(home: Path, item: dict[str, Any]) -> Member:
     account_id = str(item["account_id"])
-    keys = tuple(_key(home, account_id, key) for key in item["keys"])
+    keys = tuple(read_key(home, account_id, key) for key in item["keys"])
     balance = Decimal(item["balance"])
     if balance < 0:
         raise ValueError(f"account {account_id} begins below zero")
     return Member(account_id, str(item["name"]), balance, keys)
 
 
-def _key(home: Path, account_id: str, item: dict[str, Any]) -> ApiKey:
+def read_key(home: Path, account_id: str, item: dict[str, Any]) -> ApiKey:
+    """A key as `accounts.json` describes it. Raises ValueError, KeyError or OSError."""
     scopes = frozenset(item["scopes"])
     if not scopes <= KNOWN_SCOPES:
         raise ValueError(f"key {item['key_id']} has unknown scopes {sorted(scopes - KNOWN_SCOPES)}")
@@ -132,7 +138,17 @@ def _key(home: Path, account_id: str, item: dict[str, Any]) -> ApiKey:
         public, expected
     ):
         raise ValueError(f"key {item['key_id']} is no {item['algorithm']} key")
-    return ApiKey(str(item["key_id"]), str(item.get("name", "")), account_id, public, scopes)
+    subaccount = item.get("subaccount")
+    if subaccount is not None and not 0 <= int(subaccount) <= MOST_SUBACCOUNTS:
+        raise ValueError(f"key {item['key_id']} is locked to no subaccount that can be: {subaccount}")
+    return ApiKey(
+        str(item["key_id"]),
+        str(item.get("name", "")),
+        account_id,
+        public,
+        scopes,
+        None if subaccount is None else int(subaccount),
+    )
 
 
 def _public_key(home: Path, item: dict[str, Any]) -> PublicKeyTypes:
@@ -145,7 +161,7 @@ def _public_key(home: Path, item: dict[str, Any]) -> PublicKeyTypes:
         raise ValueError(str(error)) from error
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, and have it on the disk before it is needed."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:

@@ -70,6 +70,23 @@ def verify(key: ApiKey, text: bytes, signature: str) -> bool:
     return True
 
 
+def require_subaccount(key: ApiKey, asked: int | None) -> int | None:
+    """The subaccount that a request is about: what it asks for, else the key's own. Raises Refused (403) when the key
+    is locked to another one."""
+    if key.subaccount is None:
+        return asked
+    if asked is not None and asked != key.subaccount:
+        raise nested(403, "subaccount_forbidden", "the API key is restricted to another subaccount")
+    return key.subaccount
+
+
+def require_unlocked(key: ApiKey) -> None:
+    """Raises Refused (403) for a key that is locked to one subaccount: it neither moves money between subaccounts nor
+    makes subaccounts and keys."""
+    if key.subaccount is not None:
+        raise nested(403, "subaccount_forbidden", "the API key is restricted to one subaccount")
+
+
 def require_scope(key: ApiKey, scope: str) -> None:
     """Raises Refused (403) when the key may not do this."""
     if not key.may(scope):

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from trading.domain.markets import MarketStatus
 from trading.paper.definitions import (
+    PRIMARY_SHARD,
     Definition,
     IllegalDefinition,
     Payload,
@@ -14,7 +15,10 @@ from trading.paper.definitions import (
     whole_market,
     whole_series,
 )
+from trading.paper.fill_models import FillModel
 from trading.paper.listing import OVER, Listing
+from trading.paper.shards import Shards
+from trading.paper.wire import rfc3339_ms
 
 _S = MarketStatus
 # The words of the `status` filter (API.md 9): "closed" returns determined markets too.
@@ -30,40 +34,50 @@ FILTER_WORDS: dict[str, frozenset[MarketStatus]] = {
 class Catalog:
     """Everything that is listed, by ticker."""
 
-    def __init__(self) -> None:
+    def __init__(self, shards: Shards, fill_model: FillModel = FillModel.PESSIMISTIC) -> None:
+        self._shards = shards
+        self._fill_model = fill_model
         self.series: dict[str, Payload] = {}
         self.events: dict[str, Payload] = {}
         self.listings: dict[str, Listing] = {}
         self.by_event: dict[str, dict[str, Listing]] = {}
 
-    def add_series(self, definition: Definition) -> None:
-        series = whole_series(definition)
-        self.series[series["ticker"]] = series
+    def add_series(self, definition: Definition, at_ms: int) -> None:
+        """List or replace a series. Raises IllegalDefinition."""
+        series = whole_series(definition, self.shard_of(definition))
+        self.series[series["ticker"]] = _stamped(series, self.series.get(series["ticker"]), at_ms)
 
-    def add_event(self, definition: Definition) -> bool:
+    def add_event(self, definition: Definition, at_ms: int) -> bool:
         """List or replace an event; True when it is new. Raises IllegalDefinition when its series is not
         listed."""
-        event = whole_event(definition)
+        event = whole_event(definition, self.shard_of(definition))
         if event["series_ticker"] not in self.series:
             raise IllegalDefinition(f"series {event['series_ticker']} is not listed")
         new = event["event_ticker"] not in self.events
-        self.events[event["event_ticker"]] = event
+        known = self.events.get(event["event_ticker"])
+        self.events[event["event_ticker"]] = _stamped(event, known, at_ms)
         self.by_event.setdefault(event["event_ticker"], {})
         return new
 
     def add_market(self, definition: Definition, now: datetime) -> Listing:
         """A fresh listing, or the known one with the new definition. Raises IllegalDefinition when its event
         is not listed."""
-        market = whole_market(definition, now)
-        event = self.events.get(market["event_ticker"])
+        event = self.events.get(str(definition.get("event_ticker")))
         if event is None:
-            raise IllegalDefinition(f"event {market['event_ticker']} is not listed")
+            raise IllegalDefinition(f"event {definition.get('event_ticker')} is not listed")
+        market = whole_market(definition, now, event["exchange_index"])
         listing = self.listings.get(market["ticker"])
         if listing is not None and listing.status is not MarketStatus.FINALIZED:
             listing.event, listing.series = event, self.series[event["series_ticker"]]
             listing.define(market)
             return listing
-        return self.put(Listing(market, event, self.series[event["series_ticker"]]))
+        series = self.series[event["series_ticker"]]
+        return self.put(Listing(market, event, series, fill_model=self._fill_model))
+
+    def shard_of(self, definition: Definition) -> int:
+        """The shard that a definition asks for, where this exchange has it, else the primary one."""
+        asked = definition.get("exchange_index")
+        return asked if isinstance(asked, int) and asked in self._shards else PRIMARY_SHARD
 
     def put(self, listing: Listing) -> Listing:
         self.listings[listing.ticker] = listing
@@ -74,7 +88,7 @@ class Catalog:
         """A listing from the journal: its parents are listed too unless a world has done so."""
         series = self.series.setdefault(series["ticker"], series)
         event = self.events.setdefault(event["event_ticker"], event)
-        return self.put(Listing(market, event, series, adopted=False))
+        return self.put(Listing(market, event, series, adopted=False, fill_model=self._fill_model))
 
     def remove(self, ticker: str) -> None:
         """Forget a market, and its event when it was the event's last."""
@@ -87,6 +101,14 @@ class Catalog:
 
     def markets_of(self, event_ticker: str) -> list[Listing]:
         return list(self.by_event.get(event_ticker, {}).values())
+
+    def is_combo(self, event_ticker: str) -> bool:
+        """Whether an event stems from a multivariate collection."""
+        return any(self.collections_of(event_ticker))
+
+    def collections_of(self, event_ticker: str) -> set[str]:
+        """The multivariate collections that an event's markets stem from."""
+        return {listing.collection for listing in self.markets_of(event_ticker)} - {""}
 
     def of_series(self, series_ticker: str) -> Iterator[Listing]:
         return (item for item in self.listings.values() if item.series_ticker == series_ticker)
@@ -110,3 +132,11 @@ class Catalog:
     @staticmethod
     def _all_final(markets: list[Listing]) -> bool:
         return all(item.status is MarketStatus.FINALIZED for item in markets)
+
+
+def _stamped(payload: Payload, known: Payload | None, at_ms: int) -> Payload:
+    """A payload with the time of its last change: a definition that is listed again unchanged keeps its stamp."""
+    stamp = {"last_updated_ts": rfc3339_ms(at_ms)}
+    if known is not None and {**payload, **stamp} == {**known, **stamp}:
+        return known
+    return {**payload, **stamp}

@@ -14,9 +14,7 @@ from trading.paper.wire import rfc3339
 Definition = Mapping[str, Any]
 Payload = dict[str, Any]
 
-EXCHANGE_INDEX = (
-    0  # the paper exchange has one shard: cash is not split, so recorded shard numbers would mislead
-)
+PRIMARY_SHARD = 0
 
 _SERIES: Payload = {
     "frequency": "custom",
@@ -66,25 +64,31 @@ class IllegalDefinition(ValueError):
     """A definition lacks what cannot be invented (its ticker, its times, its parent) or contradicts itself."""
 
 
-def whole_series(given: Definition) -> Payload:
+def whole_series(given: Definition, shard: int = PRIMARY_SHARD) -> Payload:
     """A series payload with every required field of the current contract."""
     ticker = _required(given, "ticker")
-    series = {**_SERIES, "title": ticker, **given, "exchange_index": EXCHANGE_INDEX}
+    series = {**_SERIES, "title": ticker, **given, "exchange_index": shard}
     series.setdefault("categories", [series["category"]] if series["category"] else [])
     return series
 
 
-def whole_event(given: Definition) -> Payload:
+def whole_event(given: Definition, shard: int = PRIMARY_SHARD) -> Payload:
     """An event payload; nested markets are left out, they are listed on their own."""
     ticker = _required(given, "event_ticker")
     _required(given, "series_ticker")
-    event = {**_EVENT, "title": ticker, **given, "exchange_index": EXCHANGE_INDEX}
+    event = {**_EVENT, "title": ticker, **given, "exchange_index": shard}
+    # At most one market of a MECNET event resolves YES, and of no other kind (openapi.yaml, EventData).
+    event["collateral_return_type"] = given.get("collateral_return_type") or (
+        "MECNET" if given.get("mutually_exclusive") else ""
+    )
+    event["mutually_exclusive"] = event["collateral_return_type"] == "MECNET"
     event.pop("markets", None)
+    event.pop("available_on_brokers", None)  # recorded before it was removed (API.md 1, 2026-09-10)
     return event
 
 
-def whole_market(given: Definition, now: datetime) -> Payload:
-    """A market payload's lasting part; live fields are added by the listing."""
+def whole_market(given: Definition, now: datetime, shard: int = PRIMARY_SHARD) -> Payload:
+    """A market payload's lasting part, on the shard of its event; live fields are added by the listing."""
     ticker = _required(given, "ticker")
     _required(given, "event_ticker")
     opens, closes = time_of(given, "open_time"), time_of(given, "close_time")
@@ -96,7 +100,7 @@ def whole_market(given: Definition, now: datetime) -> Payload:
         "latest_expiration_time": rfc3339(closes + timedelta(days=7)),
     }
     lasting = {key: value for key, value in given.items() if key not in LIVE_FIELDS}
-    return {**market, **lasting, "exchange_index": EXCHANGE_INDEX}
+    return {**market, **lasting, "exchange_index": shard}
 
 
 def time_of(definition: Definition, key: str) -> datetime:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from trading.domain.fees import FeeType
-from trading.domain.markets import MarketStatus
+import msgspec
+
+from trading.domain.fees import DIRECT_GRID
 from trading.domain.matching import Lots, Refusal, Ticks, reduce_only_lots
+from trading.domain.orders import TimeInForce
 from trading.paper.exchange import Exchange
+from trading.paper.gates import require_cancels, require_trading
 from trading.paper.ledger import Account
 from trading.paper.listing import CANCELS_ALLOWED, Listing
-from trading.paper.records import OrderRecord, SpentId
+from trading.paper.records import ZERO, OrderRecord, SpentId
 from trading.paper.refusals import Refused, invalid_order, nested, not_found
 from trading.paper.restore import book_order
 from trading.paper.tickets import Ticket, require_combination
@@ -24,6 +27,7 @@ def create(exchange: Exchange, account_id: str, ticket: Ticket) -> OrderRecord:
     account = exchange.ledger.accounts[account_id]
     with exchange.steps.step():
         listing = _admissible(exchange, account, ticket)
+        exchange.floor.expire(listing)
         order = _record(exchange, account, listing, ticket)
         _require_funds(exchange, account, listing, order, ticket)
         if listing.ticker not in exchange.ledger.markets:
@@ -31,35 +35,28 @@ def create(exchange: Exchange, account_id: str, ticket: Ticket) -> OrderRecord:
         return _run(exchange, listing, order, ticket)
 
 
-def cancel(exchange: Exchange, account_id: str, order_id: str) -> tuple[OrderRecord, Lots]:
+def cancel(exchange: Exchange, order: OrderRecord) -> tuple[OrderRecord, Lots]:
     """Cancel a resting order: the order and the lots it was reduced by. Raises Refused (404 when it does not rest)."""
-    account = exchange.ledger.accounts[account_id]
-    order = account.orders.get(order_id)
-    if order is None:
-        raise not_found("order")
-    if not exchange.exchange_active:
-        raise nested(409, "trading_is_paused", "exchange is paused")
-    listing = exchange.catalog.listings.get(order.ticker)
-    if listing is not None and listing.status not in CANCELS_ALLOWED:
-        raise nested(400, "market_inactive", "market is not active")
-    if listing is None or not order.is_open:
-        raise not_found("order")
+    listing = require_cancels(exchange, order)
     with exchange.steps.step():
-        reduced = exchange.floor.remove(listing, order_id, None)
-    return account.orders[order_id], reduced
+        reduced = exchange.floor.remove(listing, order.order_id, None)
+    return exchange.ledger.accounts[order.account_id].orders[order.order_id], reduced
 
 
-def cancel_all(exchange: Exchange, account_id: str) -> int:
-    """Cancel everything an account rests in markets that allow it; how many orders."""
-    account = exchange.ledger.accounts[account_id]
-    resting = list(account.resting())
+def cancel_all(exchange: Exchange, account_id: str, subaccount: int | None = None) -> int:
+    """Cancel everything that a subaccount (None: the whole account) rests in markets that allow it; how many
+    orders. Raises Refused, after the others are off, when some rest on a shard that is paused."""
+    resting = list(exchange.ledger.accounts[account_id].resting(subaccount))
+    reachable = [order for order in resting if exchange.shards.runs(order.exchange_index)]
     canceled = 0
     with exchange.steps.step():
-        for order in resting:
+        for order in reachable:
             listing = exchange.catalog.listings[order.ticker]
             if listing.status in CANCELS_ALLOWED:
                 exchange.floor.remove(listing, order.order_id, None)
                 canceled += 1
+    if len(reachable) < len(resting):
+        raise nested(409, "trading_is_paused", "some orders rest on a paused shard")
     return canceled
 
 
@@ -68,22 +65,32 @@ def _admissible(exchange: Exchange, account: Account, ticket: Ticket) -> Listing
     require_combination(ticket, exchange.now_ms())
     if ticket.client_order_id and ticket.client_order_id in account.spent_ids:
         raise nested(409, "order_already_exists", "order already exists")
+    if (ticket.subaccount or 0) not in account.subaccounts:
+        raise not_found("subaccount")
     listing = exchange.catalog.listings.get(ticket.ticker)
-    if listing is None:
+    if listing is None or ticket.exchange_index not in {None, -1, listing.exchange_index}:
         raise not_found("market")
-    paused = listing.status is MarketStatus.INACTIVE or not exchange.trading_active
-    if paused or not exchange.exchange_active:
-        raise nested(409, "trading_is_paused", "trading is paused")
-    if (
-        listing.status is not MarketStatus.ACTIVE
-        or not listing.opens_at <= exchange.now() < listing.closes_at
-    ):
-        raise nested(400, "market_inactive", "market is not active", f"status {listing.status.value}")
-    if listing.fees.fee_type is FeeType.FLAT:
-        raise invalid_order("the fee of this market cannot be computed")
-    if sum(len(orders) for orders in account.open_orders.values()) >= MOST_OPEN_ORDERS:
+    require_trading(exchange, listing)
+    _require_group(exchange, account, listing, ticket)
+    if account.open_count >= MOST_OPEN_ORDERS:
         raise invalid_order("too many open orders")
     return listing
+
+
+def _require_group(exchange: Exchange, account: Account, listing: Listing, ticket: Ticket) -> None:
+    """An order's group must be its own subaccount's, on its market's shard, and not triggered. Raises Refused."""
+    if not ticket.order_group_id:
+        return
+    group = exchange.ledger.groups.get(ticket.order_group_id)
+    owner = (account.account_id, ticket.subaccount or 0, listing.exchange_index)
+    if group is None or owner != (
+        group.record.account_id,
+        group.record.subaccount,
+        group.record.exchange_index,
+    ):
+        raise nested(400, "order_group_not_found", "order group not found")
+    if group.record.is_triggered:
+        raise nested(400, "exceeded_order_group_risk_limit", "the order group is triggered")
 
 
 def _record(exchange: Exchange, account: Account, listing: Listing, ticket: Ticket) -> OrderRecord:
@@ -108,6 +115,11 @@ def _record(exchange: Exchange, account: Account, listing: Listing, ticket: Tick
         sequence=exchange.ledger.last_sequence + 1,
         expires_ms=None if ticket.expiration_time is None else ticket.expiration_time * 1000,
         cancel_on_pause=ticket.cancel_order_on_pause,
+        subaccount=ticket.subaccount or 0,
+        exchange_index=listing.exchange_index,
+        order_group_id=ticket.order_group_id or None,
+        post_only=ticket.post_only,
+        reduce_only=ticket.reduce_only,
     )
 
 
@@ -124,16 +136,24 @@ def _allowed_lots(account: Account, order: OrderRecord, ticket: Ticket) -> Lots:
     """How much may trade: a reduce-only order no more than it reduces."""
     if not ticket.reduce_only:
         return order.initial_lots
-    return reduce_only_lots(order.side, order.initial_lots, account.position_lots(order.ticker))
+    return reduce_only_lots(
+        order.side, order.initial_lots, account.position_lots(order.ticker, order.subaccount)
+    )
 
 
 def _require_funds(
     exchange: Exchange, account: Account, listing: Listing, order: OrderRecord, ticket: Ticket
 ) -> None:
-    """Prepaid collateral: the balance must cover this order beside all resting ones. Raises Refused."""
-    if ticket.reduce_only:
-        return  # what it closes pays more than its fee
-    if exchange.ledger.needed(account, order, listing.fees) > account.available:
+    """Prepaid collateral: the balance must cover this order beside all resting ones. What only closes needs nothing,
+    unless it takes back released collateral. Raises Refused."""
+    lots = _allowed_lots(account, order, ticket)
+    needed = exchange.ledger.needed(
+        account, msgspec.structs.replace(order, remaining_lots=lots), listing.fees
+    )
+    if ticket.time_in_force is TimeInForce.FOK:
+        # It is not stopped half-way when money ends, so each of its fills must be able to round up its fee.
+        needed += DIRECT_GRID * listing.book.makers_met(book_order(order, order.initial_lots))
+    if needed > max(exchange.ledger.purse_of(order).available, ZERO):
         raise nested(400, "insufficient_balance", "insufficient balance")
 
 

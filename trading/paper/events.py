@@ -8,7 +8,7 @@ from typing import Any
 from trading.domain.matching import Lots, Ticks
 from trading.domain.orders import BookSide
 from trading.paper.listing import TradePrint
-from trading.paper.records import FillRecord, OrderRecord
+from trading.paper.records import FillRecord, GroupRecord, OrderRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,28 @@ class PositionChanged:
     account_id: str
     ticker: str
     body: dict[str, Any]
+    subaccount: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChanged:
+    """An order group was created, triggered, reset, deleted or given another limit (the words of API.md 14)."""
+
+    kind: str
+    group: GroupRecord
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
     """A market or an event began a new part of its life; `kind` is the message type of channel
-    market_lifecycle_v2."""
+    market_lifecycle_v2. A `combo` has a channel of its own."""
 
     kind: str
     body: dict[str, Any]
+    combo: bool = False
 
 
-Event = LevelChanged | TickerChanged | Traded | OrderChanged | Filled | PositionChanged | Lifecycle
+Event = (
+    LevelChanged | TickerChanged | Traded | OrderChanged | Filled | PositionChanged | GroupChanged | Lifecycle
+)

@@ -11,24 +11,30 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from typing import Any
-from uuid import uuid4
 
 from trading.domain.markets import MarketStatus
-from trading.domain.matching import TICKS_PER_DOLLAR, Lots, Order, SelfTrade, Ticks, opposite
+from trading.domain.matching import TICKS_PER_DOLLAR, Lots, Order, SelfTrade, Ticks
 from trading.domain.orders import BookSide, TimeInForce
 from trading.paper.catalog import Catalog
-from trading.paper.definitions import EXCHANGE_INDEX, LIVE_FIELDS, Definition
+from trading.paper.definitions import LIVE_FIELDS, Definition
 from trading.paper.events import Event, Lifecycle
+from trading.paper.fee_changes import FeeChanges
+from trading.paper.fill_models import FillModel
 from trading.paper.floor import Floor
 from trading.paper.journal import Journal
 from trading.paper.ledger import Ledger
 from trading.paper.lifecycle import Lives
-from trading.paper.listing import OVER, Listing, TradePrint
+from trading.paper.listing import DECIDED, Listing
+from trading.paper.maintenance import Upkeep
+from trading.paper.outside import Outside
 from trading.paper.records import AccountOpened
 from trading.paper.restore import restore_listings
+from trading.paper.shards import Shards
 from trading.paper.steps import Publish, Steps
+from trading.paper.treasury import Treasury
 from trading.paper.wire import to_ms
 from trading.paper.world import HouseOrder, Level, Touch
 
@@ -48,7 +54,13 @@ class Exchange:
     arguments."""
 
     def __init__(
-        self, journal: Journal, *, clock: Callable[[], datetime] = wall_clock, publish: Publish | None = None
+        self,
+        journal: Journal,
+        *,
+        clock: Callable[[], datetime] = wall_clock,
+        publish: Publish | None = None,
+        shards: int = 1,
+        fill_model: FillModel = FillModel.PESSIMISTIC,
     ) -> None:
         """Read the journal and rebuild accounts, orders and their markets from it. Raises JournalDamaged."""
         self._clock = clock
@@ -57,13 +69,17 @@ class Exchange:
             for record in entry.records:
                 self.ledger.apply(record)
         journal.snapshot = self.ledger.records
-        self.catalog = Catalog()
+        self.shards = Shards(shards)
+        self.shards.grow(1 + self.ledger.last_shard)
+        self.catalog = Catalog(self.shards, fill_model)
         self.publish: Publish = publish or (lambda _sequence, _events: None)
         self.steps = Steps(self.ledger, journal, self.now_ms, self._publish)
         self.floor = Floor(self.steps, self.catalog.listings)
+        self.outside = Outside(self.steps, self.floor, self.shards)
         self.lives = Lives(self.catalog, self.steps, self.floor, self.now())
-        self.exchange_active = True
-        self.trading_active = True
+        self.fee_changes = FeeChanges(self.catalog, self.steps, self.lives)
+        self.treasury = Treasury(self.steps, self.floor, self.shards, self.now())
+        self.upkeep = Upkeep(lambda active: self.set_active(trading=active))
         self._house_ids = count(1)
         restore_listings(self.catalog, self.ledger)
 
@@ -80,6 +96,41 @@ class Exchange:
         """Raises KeyError."""
         return self.catalog.listings[ticker]
 
+    @property
+    def exchange_active(self) -> bool:
+        """Whether every shard takes changes of state."""
+        return all(self.shards.exchange_active)
+
+    @exchange_active.setter
+    def exchange_active(self, active: bool) -> None:
+        self.set_active(exchange=active)
+
+    @property
+    def trading_active(self) -> bool:
+        """Whether every shard takes orders."""
+        return all(self.shards.trading_active)
+
+    @trading_active.setter
+    def trading_active(self, active: bool) -> None:
+        self.set_active(trading=active)
+
+    def set_active(
+        self, *, exchange: bool | None = None, trading: bool | None = None, shard: int | None = None
+    ) -> None:
+        """Pause or resume the exchange or only trading, on one shard or on all. A pause cancels the orders that asked
+        for it (HaltCancel); the others stay, and may be canceled while only trading is paused (API.md 8)."""
+        for index in range(len(self.shards)) if shard is None else (shard,):
+            if exchange is not None:
+                self.shards.exchange_active[index] = exchange
+            if trading is not None:
+                self.shards.trading_active[index] = trading
+        with self.steps.step():
+            for listing in self.catalog.listings.values():
+                if self.shards.trades(listing.exchange_index):
+                    self.outside.resume(listing)
+                else:
+                    self.lives.halt(listing)
+
     def open_account(self, account: AccountOpened) -> None:
         """Make an account with its first deposit, unless the journal knows it."""
         if account.account_id not in self.ledger.accounts:
@@ -90,6 +141,9 @@ class Exchange:
         """Let the clock act: openings, closings, expiries, orphaned markets."""
         with self.steps.step():
             self.lives.pass_time(self.now())
+            self.upkeep.pass_time(self.now())
+            self.treasury.pass_time(self.now())
+            self.fee_changes.pass_time(self.now())
 
     def live_through(self, past: timedelta, pace: timedelta, act: Callable[[], None]) -> None:
         """Act out the `past` up to now, a step of `pace` at a time, on a clock that runs ahead of nobody.
@@ -110,29 +164,32 @@ class Exchange:
     # For worlds, listing and lifecycle
 
     def add_series(self, definition: Definition) -> None:
-        self.catalog.add_series(definition)
+        self.catalog.add_series(self.fee_changes.over_series(definition), self.now_ms())
 
     def add_event(self, definition: Definition) -> None:
-        if not self.catalog.add_event(definition):
+        if not self.catalog.add_event(self.fee_changes.over_event(definition), self.now_ms()):
             return
         event = self.catalog.events[definition["event_ticker"]]
         body = {
             "event_ticker": event["event_ticker"],
-            "exchange_index": EXCHANGE_INDEX,
+            "exchange_index": event["exchange_index"],
             "title": event["title"],
             "subtitle": event["sub_title"],
             "collateral_return_type": event["collateral_return_type"],
             "series_ticker": event["series_ticker"],
         }
-        body |= {key: event[key] for key in ("strike_date", "strike_period") if event.get(key)}
+        if event.get("strike_period"):
+            body["strike_period"] = event["strike_period"]
+        if event.get("strike_date"):  # Unix seconds here, a text in the REST answer
+            body["strike_date"] = int(datetime.fromisoformat(event["strike_date"]).timestamp())
         with self.steps.step():
             self.steps.tell(Lifecycle("event_lifecycle", body))
 
     def add_market(self, definition: Definition) -> None:
         with self.steps.step():
             known = self.catalog.listings.get(str(definition.get("ticker")))
-            if known is not None and known.status is MarketStatus.DETERMINED and not known.adopted:
-                self.lives.settle(known)  # the earlier run fixed its outcome: pay it, then list it anew
+            if known is not None and known.status in DECIDED and not known.adopted:
+                self.lives.wind_up(known)  # the earlier run fixed its outcome: pay it, then list it anew
             listing = self.catalog.add_market(definition, self.now())
             listing.adopted = True
             if listing.status is MarketStatus.CLOSED and self.now() < listing.closes_at:
@@ -154,6 +211,7 @@ class Exchange:
 
     def open_market(self, ticker: str) -> None:
         with self.steps.step():
+            self.outside.forget(self.listing(ticker))
             self.lives.open(self.listing(ticker))
 
     def pause_market(self, ticker: str) -> None:
@@ -173,9 +231,27 @@ class Exchange:
         with self.steps.step():
             self.lives.determine(self.listing(ticker), result, value, expiration_value)
 
+    def void(self, ticker: str) -> None:
+        with self.steps.step():
+            self.lives.void(self.listing(ticker))
+
+    def dispute(self, ticker: str) -> None:
+        with self.steps.step():
+            self.lives.dispute(self.listing(ticker))
+
     def settle(self, ticker: str) -> None:
         with self.steps.step():
             self.lives.settle(self.listing(ticker))
+
+    def change_series_fee(self, ticker: str, fee_type: str, multiplier: Decimal, at: datetime) -> None:
+        with self.steps.step():
+            self.fee_changes.of_series(ticker, fee_type, multiplier, at)
+
+    def change_event_fee(
+        self, ticker: str, fee_type: str | None, multiplier: Decimal | None, at: datetime
+    ) -> None:
+        with self.steps.step():
+            self.fee_changes.of_event(ticker, fee_type, multiplier, at)
 
     # For worlds, the house
 
@@ -196,6 +272,8 @@ class Exchange:
         if not listing.on_grid(price_ticks):
             raise ValueError(f"{price_ticks} ticks is off the grid of {ticker}")
         order = Order(f"house-{next(self._house_ids)}", f"house:{participant}", side, price_ticks, count_lots)
+        if not self.shards.trades(listing.exchange_index):
+            return HouseOrder(order.order_id, 0, 0)
         with self.steps.step():
             outcome = self.floor.execute(listing, order, tif, post_only=post_only, self_trade=SelfTrade.MAKER)
         return HouseOrder(order.order_id, outcome.filled, outcome.rested)
@@ -218,31 +296,16 @@ class Exchange:
     # For worlds, recorded liquidity
 
     def replace_external_book(self, ticker: str, bids: Sequence[Level], asks: Sequence[Level]) -> None:
-        listing = self.listing(ticker)
-        if listing.status in OVER:
-            return
         with self.steps.step():
-            for side, price, delta in listing.recorded.differences(bids, asks):
-                self._recorded_change(listing, side, price, delta)
-            listing.recorded.settle_places()
+            self.outside.replace_book(self.listing(ticker), bids, asks)
+
+    def lose_external_book(self, ticker: str) -> None:
+        with self.steps.step():
+            self.outside.lose_book(self.listing(ticker))
 
     def external_delta(self, ticker: str, side: BookSide, price_ticks: Ticks, delta_lots: Lots) -> None:
-        listing = self.listing(ticker)
-        if listing.status in OVER:
-            return  # recordings run on for some messages after the close
         with self.steps.step():
-            self._recorded_change(listing, side, price_ticks, delta_lots)
-
-    def _recorded_change(self, listing: Listing, side: BookSide, price: Ticks, delta: Lots) -> None:
-        taken = 0
-        if delta > 0:
-            order = listing.recorded.arriving(side, price, delta)
-            if order is not None:
-                taken = self.floor.execute(
-                    listing, order, TimeInForce.IOC, self_trade=SelfTrade.PASS_OVER
-                ).filled
-        visible = listing.recorded.change(side, price, delta, taken)
-        self.floor.tell_levels(listing, {(side, price): visible}, None)
+            self.outside.change(self.listing(ticker), side, price_ticks, delta_lots)
 
     def external_trade(
         self,
@@ -254,17 +317,8 @@ class Exchange:
         trade_id: str | None = None,
         at: datetime | None = None,
     ) -> None:
-        listing = self.listing(ticker)
-        maker_side = opposite(taker_side)
-        identity = trade_id or str(uuid4())
-        with self.steps.step() as step:
-            at_ms = step.at_ms if at is None else to_ms(at)
-            trade = TradePrint(identity, ticker, price_ticks, count_lots, taker_side, at_ms)
-            self.floor.print_trade(listing, trade)
-            for order, lots in list(listing.recorded.reached(maker_side, price_ticks, count_lots)):
-                self.floor.fill_resting(listing, order, lots, identity)
-            visible = listing.recorded.printed(maker_side, price_ticks, count_lots)
-            self.floor.tell_levels(listing, {(maker_side, price_ticks): visible}, None)
+        with self.steps.step():
+            self.outside.trade(self.listing(ticker), price_ticks, count_lots, taker_side, trade_id, at)
 
     # For worlds, looking
 

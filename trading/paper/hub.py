@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -15,6 +16,7 @@ from trading.paper.definitions import Payload
 from trading.paper.events import (
     Event,
     Filled,
+    GroupChanged,
     LevelChanged,
     Lifecycle,
     OrderChanged,
@@ -96,6 +98,11 @@ class Hub:
         listings = self._exchange.catalog.listings.values()
         return [listing.ticker for listing in listings if listing.market_id in wanted]
 
+    def market_ids(self, tickers: Iterable[str]) -> list[str]:
+        """The ids of these markets, those that are listed."""
+        listings = self._exchange.catalog.listings
+        return [listings[ticker].market_id for ticker in tickers if ticker in listings]
+
     def _deliver_scheduled(self) -> None:
         self._scheduled = False
         self.deliver()
@@ -107,25 +114,40 @@ class Hub:
             case TickerChanged():
                 self._dirty_tickers[event.ticker] = None
             case Traded():
-                self._send(Channel.TRADE, "trade", event.trade.ticker, trade_message(event.trade))
+                self._send(Channel.TRADE, "trade", event.trade.ticker, lambda: trade_message(event.trade))
             case Filled():
                 fill = event.fill
                 self._send_private(
-                    Channel.FILL, "fill", fill.account_id, fill.ticker, views.fill_message(fill)
+                    *(Channel.FILL, "fill", (fill.account_id, fill.subaccount), fill.ticker),
+                    lambda: views.fill_message(fill),
                 )
             case OrderChanged():
                 order = event.order
-                body = views.order_message(order)
-                self._send_private(Channel.USER_ORDERS, "user_order", order.account_id, order.ticker, body)
+                self._send_private(
+                    *(Channel.USER_ORDERS, "user_order", (order.account_id, order.subaccount), order.ticker),
+                    lambda: views.order_message(order),
+                )
             case PositionChanged():
-                channel = Channel.MARKET_POSITIONS
-                self._send_private(channel, "market_position", event.account_id, event.ticker, event.body)
+                owner = (event.account_id, event.subaccount)
+                self._send_private(
+                    *(Channel.MARKET_POSITIONS, "market_position", owner, event.ticker),
+                    lambda: event.body,
+                )
+            case GroupChanged():
+                owner = (event.group.account_id, event.group.subaccount)
+                self._send_private(
+                    *(Channel.ORDER_GROUP_UPDATES, "order_group_updates", owner, ""),
+                    lambda: views.group_message(event),
+                )
             case Lifecycle():
                 self._lifecycle(event)
 
     def _level(self, event: LevelChanged) -> None:
         book = self.book(event.ticker)
         book.change(event.side, event.price_ticks, event.delta_lots)
+        subscriptions = list(self.subscriptions.of(Channel.ORDERBOOK_DELTA, event.ticker))
+        if not subscriptions:
+            return
         body: Payload = {
             "market_ticker": event.ticker,
             "market_id": book.market_id,
@@ -137,8 +159,10 @@ class Hub:
             "ts_ms": event.at_ms,
         }
         encoded: dict[tuple[bool, bool], bytes] = {}
-        for subscription in self.subscriptions.of(Channel.ORDERBOOK_DELTA, event.ticker):
-            own = event.order is not None and event.order.account_id == subscription.account_id
+        for subscription in subscriptions:
+            own = event.order is not None and subscription.owns(
+                event.order.account_id, event.order.subaccount
+            )
             no_scale = event.side is BookSide.ASK and not subscription.use_yes_price
             if (own, no_scale) not in encoded:
                 encoded[own, no_scale] = self._encode_level(event, body, own=own, no_scale=no_scale)
@@ -150,11 +174,17 @@ class Hub:
         if no_scale:
             shown["price_dollars"] = dollars(TICKS_PER_DOLLAR - event.price_ticks)
         if own and event.order is not None:
-            shown["client_order_id"], shown["subaccount"] = event.order.client_order_id, 0
+            shown["client_order_id"] = event.order.client_order_id
+            shown["subaccount"] = event.order.subaccount
         return encode(shown)
 
     def _lifecycle(self, event: Lifecycle) -> None:
-        self._send(Channel.MARKET_LIFECYCLE, event.kind, "", event.body)
+        if event.combo:
+            # A combo's life is told on the channel of combos, whose market messages bear its name (API.md 14).
+            kind = event.kind.replace(Channel.MARKET_LIFECYCLE, Channel.COMBO_LIFECYCLE)
+            self._send(Channel.COMBO_LIFECYCLE, kind, "", lambda: event.body)
+        else:
+            self._send(Channel.MARKET_LIFECYCLE, event.kind, "", lambda: event.body)
         if event.body.get("event_type") == "created":
             ticker = event.body["market_ticker"]
             for subscription in self.subscriptions.of(Channel.ORDERBOOK_DELTA, ticker):
@@ -166,18 +196,23 @@ class Hub:
         now_ms = self._exchange.now_ms()
         for ticker in tickers:
             listing = self._exchange.catalog.listings.get(ticker)
-            if listing is not None and any(True for _ in self.subscriptions.of(Channel.TICKER, ticker)):
-                self._send(Channel.TICKER, "ticker", ticker, listing.ticker_message(now_ms))
+            if listing is not None:
+                self._send(
+                    Channel.TICKER, "ticker", ticker, functools.partial(listing.ticker_message, now_ms)
+                )
 
-    def _send(self, channel: Channel, kind: str, ticker: str, body: Payload) -> None:
+    def _send(self, channel: Channel, kind: str, ticker: str, body: Callable[[], Payload]) -> None:
+        """Encode the body once, and only when somebody hears it."""
         encoded = None
         for subscription in self.subscriptions.of(channel, ticker):
-            encoded = encoded or encode(body)
+            encoded = encoded or encode(body())
             subscription.send(kind, encoded)
 
-    def _send_private(self, channel: Channel, kind: str, account_id: str, ticker: str, body: Payload) -> None:
+    def _send_private(
+        self, channel: Channel, kind: str, owner: tuple[str, int], ticker: str, body: Callable[[], Payload]
+    ) -> None:
         encoded = None
         for subscription in self.subscriptions.of(channel, ticker):
-            if subscription.account_id == account_id:
-                encoded = encoded or encode(body)
+            if subscription.owns(*owner):
+                encoded = encoded or encode(body())
                 subscription.send(kind, encoded)

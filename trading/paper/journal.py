@@ -2,7 +2,7 @@
 
 One line is one step of the exchange, all or nothing. `append` only queues; a step is durable when
 `durable_sequence` has reached it, and nothing may be acknowledged before (`settled`). A group of steps shares
-one fsync in a worker thread.
+one fsync, in a worker thread unless the disk is quick.
 
 At start the lines are read back. A torn last line (the process died while writing) was never acknowledged: it
 is cut off. A broken line before the last means that the file was damaged, and the exchange refuses to start
@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -25,6 +28,8 @@ from trading.paper.records import Entry, Record
 
 COMPACT_AT_BYTES = 16 * 1024 * 1024
 COMPACT_FACTOR = 4
+# A disk this quick is written from the loop: handing the work to a thread and back takes longer than the disk does.
+QUICK_SECONDS = 0.002
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder = msgspec.json.Decoder(Entry)
 
@@ -53,7 +58,11 @@ class Journal:
         self._fd = -1
         self._queue: list[bytes] = []
         self._work = asyncio.Event()
-        self._settled = asyncio.Event()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = (
+            deque()
+        )  # by the sequence that each waits for
+        self._usual_seconds = 0.0  # that a write to this disk takes, the latest counting most
+        self._disk = ThreadPoolExecutor(1, "paper-journal")  # it starts no thread before its first task
         self._writer: asyncio.Task[None] | None = None
 
     def read(self) -> Iterator[Entry]:
@@ -102,12 +111,13 @@ class Journal:
 
     async def settled(self) -> None:
         """Wait until everything appended so far is on the disk. Raises JournalFailed."""
-        wanted = self.sequence
-        while self.durable_sequence < wanted:
-            if self.failure is not None:
-                raise JournalFailed(str(self.failure)) from self.failure
-            self._settled.clear()
-            await self._settled.wait()
+        if self.durable_sequence >= self.sequence:
+            return
+        if self.failure is not None:
+            raise JournalFailed(str(self.failure)) from self.failure
+        settled = asyncio.get_running_loop().create_future()
+        self._waiting.append((self.sequence, settled))
+        await settled
 
     async def close(self) -> None:
         """Write what is queued and stop."""
@@ -117,6 +127,7 @@ class Journal:
             await self.settled()
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
+        self._disk.shutdown()
         os.close(self._fd)
         self._writer = None
 
@@ -128,26 +139,44 @@ class Journal:
                 await self._write_queue()
         except Exception as error:  # a full or broken disk: whoever waits must learn that nothing is durable
             self.failure = error
-            self._settled.set()
+            for _, settled in self._waiting:
+                if not settled.done():
+                    settled.set_exception(JournalFailed(str(error)))
+            self._waiting.clear()
 
     async def _write_queue(self) -> None:
+        await asyncio.sleep(0)  # whoever is about to append in this round comes along
         sequence, lines = self.sequence, b"".join(self._queue)
         self._queue.clear()
         if self.snapshot is not None and self._size + len(lines) > self._compact_at:
             # The state in memory already holds the queued steps, so they need no line of their own.
             whole = _encoder.encode(Entry(sequence, 0, list(self.snapshot()))) + b"\n"
-            await asyncio.to_thread(self._rewrite, whole)
+            await self._on_disk(self._rewrite, whole)
             self._compact_at = max(self._compact_at, COMPACT_FACTOR * len(whole))
+        elif lines and self._usual_seconds < QUICK_SECONDS:
+            self._write(lines)
         elif lines:
-            await asyncio.to_thread(self._write, lines)
+            await self._on_disk(self._write, lines)
         self.durable_sequence = sequence
         self.on_durable()
-        self._settled.set()
+        self._wake(sequence)
+
+    async def _on_disk(self, work: Callable[[bytes], None], content: bytes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._disk, work, content)
+
+    def _wake(self, sequence: int) -> None:
+        """Let those go on whose step is on the disk, and only those."""
+        while self._waiting and self._waiting[0][0] <= sequence:
+            settled = self._waiting.popleft()[1]
+            if not settled.done():  # else its request was given up
+                settled.set_result(None)
 
     def _write(self, lines: bytes) -> None:
+        began = time.perf_counter()
         _write_all(self._fd, lines)
         os.fdatasync(self._fd)
         self._size += len(lines)
+        self._usual_seconds += (time.perf_counter() - began - self._usual_seconds) / 8
 
     def _rewrite(self, whole: bytes) -> None:
         fresh = self.path.with_suffix(".new")

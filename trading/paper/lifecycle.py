@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from trading.domain.markets import MarketStatus
 from trading.domain.matching import TICKS_PER_DOLLAR, Ticks
 from trading.paper.catalog import Catalog
-from trading.paper.definitions import EXCHANGE_INDEX, Payload, time_of
+from trading.paper.definitions import Payload, time_of
 from trading.paper.events import Lifecycle
 from trading.paper.floor import Floor
 from trading.paper.listing import OVER, Listing
@@ -67,11 +67,15 @@ class Lives:
         """Stop new orders; cancels stay possible, and orders that asked for it are canceled."""
         if listing.status is not _S.ACTIVE:
             return
+        self.halt(listing)
+        self._move(listing, _S.INACTIVE)
+        self._tell(listing, "deactivated", is_deactivated=True)
+
+    def halt(self, listing: Listing) -> None:
+        """Cancel the orders that asked to be canceled when trading is paused, for whatever reason."""
         for order in self._ledger.open_orders(listing.ticker):
             if order.cancel_on_pause:
                 self._floor.remove(listing, order.order_id, "HaltCancel")
-        self._move(listing, _S.INACTIVE)
-        self._tell(listing, "deactivated", is_deactivated=True)
 
     def close(self, listing: Listing) -> None:
         """End trading for good and cancel what rests."""
@@ -81,14 +85,17 @@ class Lives:
         self._cancel_all(listing, "CloseCancel")
 
     def determine(self, listing: Listing, result: str, value_ticks: Ticks, expiration_value: str) -> None:
-        """Fix the outcome; nothing is paid yet."""
-        if listing.status is _S.FINALIZED:
+        """Fix the outcome; nothing is paid yet. A disputed outcome may be fixed anew: the market is amended then, and
+        its settlement timer begins again (API.md 9)."""
+        if listing.status in {_S.FINALIZED, _S.DETERMINED, _S.AMENDED}:
             return
         self.close(listing)
+        amended = listing.status is _S.DISPUTED
         listing.result, listing.value_ticks = result, value_ticks
         listing.definition["expiration_value"] = expiration_value
-        self._move(listing, _S.DETERMINED)
-        now_ts = self._steps.current.at_ms // 1000
+        listing.determined_ms = self._steps.current.at_ms
+        self._move(listing, _S.AMENDED if amended else _S.DETERMINED)
+        now_ts = listing.determined_ms // 1000
         self._tell(
             listing,
             "determined",
@@ -97,18 +104,40 @@ class Lives:
             settlement_value=dollars(value_ticks),
         )
 
+    def void(self, listing: Listing) -> None:
+        """End a market whose question cannot be answered: result `scalar` at the last traded price, or at the middle
+        when nothing traded.
+
+        That is what the last buyer and seller agreed on; each side keeps what the market gave it, and what YES and NO
+        are paid adds up to the dollar that they put in. (Entry prices would not: they differ from holder to holder.)
+        """
+        last = MIDDLE_TICKS if listing.last_ticks is None else listing.last_ticks
+        self.determine(listing, "scalar", last, dollars(last))
+
+    def dispute(self, listing: Listing) -> None:
+        """Question a determined outcome: nothing is paid until it is fixed anew. Raises ValueError in any other
+        state."""
+        if listing.status not in {_S.DETERMINED, _S.AMENDED}:
+            raise ValueError(f"{listing.ticker} is {listing.status}")
+        self._move(listing, _S.DISPUTED)
+
     def settle(self, listing: Listing) -> None:
         """Pay all accounts' positions. Raises ValueError before the outcome is determined."""
         if listing.status is _S.FINALIZED:
             return
+        if listing.status is _S.DISPUTED:
+            return  # it is paid after it has been fixed anew
         if listing.value_ticks is None:
             raise ValueError(f"{listing.ticker} is not determined")
-        for position in self._ledger.holders(listing.ticker):
+        holders = self._ledger.holders(listing.ticker)
+        for position in holders:
             self._steps.book(self._settlement(listing, position, listing.value_ticks))
         listing.settled_ms = self._steps.current.at_ms
         listing.open_interest = 0
         self._move(listing, _S.FINALIZED)
         self._tell(listing, "settled", settled_ts=listing.settled_ms // 1000)
+        for account_id in {position.account_id for position in holders}:
+            self._floor.enforce_margin(account_id)
 
     # Time
 
@@ -122,12 +151,13 @@ class Lives:
         """What is due in one market."""
         if listing.status is _S.INITIALIZED and listing.opens_at <= now < listing.closes_at:
             self.open(listing)
-        for order_id in listing.book.expired(to_ms(now)):
-            self._floor.remove(listing, order_id, "ExpiryCancel")
+        self._floor.expire(listing)
         if listing.closes_at <= now:
             self.close(listing)
         if not listing.adopted and now >= max(listing.settlement_due, self._orphans_from):
-            self._wind_up(listing)
+            self.wind_up(listing)
+        elif listing.status is _S.AMENDED and now >= listing.settlement_due:
+            self.settle(listing)  # its world believes it settled
 
     def retire(self, now: datetime) -> None:
         """Forget markets that ended long ago and in which no account had a part."""
@@ -140,15 +170,13 @@ class Lives:
             ):
                 self._catalog.remove(ticker)
 
-    def _wind_up(self, listing: Listing) -> None:
-        """End a market whose world is gone: at the determined value, else at the last traded price (result
-        `scalar`).
-
-        The last price is what the last buyer and seller agreed on, so nobody gains by the exchange's restart.
-        """
+    def wind_up(self, listing: Listing) -> None:
+        """End a market whose world is gone: at the determined value, a disputed one included, else it is void. So
+        nobody gains by the exchange's restart."""
         if listing.value_ticks is None:
-            last = MIDDLE_TICKS if listing.last_ticks is None else listing.last_ticks
-            self.determine(listing, "scalar", last, dollars(last))
+            self.void(listing)
+        elif listing.status is _S.DISPUTED:
+            self._move(listing, _S.AMENDED)
         self.settle(listing)
 
     # Keeping
@@ -166,6 +194,7 @@ class Lives:
                 result=listing.result,
                 value_ticks=listing.value_ticks,
                 settled_ms=listing.settled_ms,
+                determined_ms=listing.determined_ms,
             )
         )
 
@@ -187,6 +216,11 @@ class Lives:
         if words:
             self._tell(listing, "metadata_updated", **words)
 
+    def enforce_margin(self, listing: Listing) -> None:
+        """Cancel what the owners of a market's resting orders can no longer fund."""
+        for account_id in {order.account_id for order in self._ledger.open_orders(listing.ticker)}:
+            self._floor.enforce_margin(account_id)
+
     def _move(self, listing: Listing, status: MarketStatus) -> None:
         listing.status = status
         self.changed(listing)
@@ -198,6 +232,7 @@ class Lives:
 
     def _settlement(self, listing: Listing, position: Position, value: Ticks) -> SettlementRecord:
         long, short = max(position.lots, 0), max(-position.lots, 0)
+        paid, rounding = position.payout(value)
         return SettlementRecord(
             account_id=position.account_id,
             ticker=listing.ticker,
@@ -208,18 +243,22 @@ class Lives:
             yes_cost=position.cost if long else ZERO,
             no_lots=short,
             no_cost=position.cost if short else ZERO,
-            revenue=position.payout(value),
-            fees=position.fees,
+            revenue=paid,
+            fees=position.fees + rounding,
+            rounding=rounding,
             at_ms=self._steps.current.at_ms,
+            subaccount=position.subaccount,
+            exchange_index=position.exchange_index,
         )
 
     def _tell(self, listing: Listing, event_type: str, **fields: object) -> None:
         body: Payload = {
             "event_type": event_type,
             "market_ticker": listing.ticker,
-            "exchange_index": EXCHANGE_INDEX,
+            "exchange_index": listing.exchange_index,
         }
-        self._steps.tell(Lifecycle("market_lifecycle_v2", {**body, **fields}))
+        combo = bool(listing.definition.get("mve_collection_ticker"))
+        self._steps.tell(Lifecycle("market_lifecycle_v2", {**body, **fields}, combo))
 
 
 def _metadata(listing: Listing) -> Payload:

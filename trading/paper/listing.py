@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
 from trading.domain.fees import FeeSchedule
 from trading.domain.markets import MarketStatus
-from trading.domain.matching import TICKS_PER_DOLLAR, Book, Lots, Order, Ticks, to_lots, to_ticks
+from trading.domain.matching import TICKS_PER_DOLLAR, Book, Lots, Ticks, to_lots, to_ticks
 from trading.domain.orders import BookSide
 from trading.domain.prices import PriceGrid
 from trading.paper.candles import Candles
 from trading.paper.definitions import Payload, fee_schedule, market_id, time_of
+from trading.paper.fill_models import FillModel
 from trading.paper.recorded import RECORDED, Recorded
-from trading.paper.wire import count_fp, direction, dollars, outcome_side, rfc3339_ms, ticks_decimal
+from trading.paper.wire import count_fp, direction, dollars, from_ms, outcome_side, rfc3339_ms, ticks_decimal
 
 KEPT_TRADES = 5_000
 TRADING = frozenset({MarketStatus.ACTIVE})
 CANCELS_ALLOWED = frozenset({MarketStatus.ACTIVE, MarketStatus.INACTIVE})
-OVER = frozenset({MarketStatus.CLOSED, MarketStatus.DETERMINED, MarketStatus.FINALIZED})
+DECIDED = frozenset({MarketStatus.DETERMINED, MarketStatus.DISPUTED, MarketStatus.AMENDED})
+OVER = DECIDED | {MarketStatus.CLOSED, MarketStatus.FINALIZED}
 
 
 class TradePrint(msgspec.Struct, frozen=True):
@@ -71,8 +74,11 @@ class Listing:
     open_interest: Lots = 0
     result: str = ""
     value_ticks: Ticks | None = None
+    determined_ms: int | None = None
     settled_ms: int | None = None
     adopted: bool = True  # a world of this run has listed it
+    fill_model: FillModel = FillModel.PESSIMISTIC
+    is_blind: bool = False  # its recorded book is lost: nobody knows what an order would meet
     holdings: dict[str, Lots] = field(default_factory=dict)  # net lots of every owner who traded in this run
     trades: deque[TradePrint] = field(default_factory=lambda: deque(maxlen=KEPT_TRADES))
     candles: Candles = field(default_factory=Candles)
@@ -84,7 +90,7 @@ class Listing:
     market_id: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.recorded = Recorded(self.book)
+        self.recorded = Recorded(self.book, self.fill_model)
         self.define(self.definition)
 
     @property
@@ -96,13 +102,32 @@ class Listing:
         return str(self.event["event_ticker"])
 
     @property
+    def takes_no_orders(self) -> bool:
+        """Whether trading pauses for a while."""
+        return self.status is MarketStatus.INACTIVE or self.is_blind
+
+    @property
     def series_ticker(self) -> str:
         return str(self.series["ticker"])
 
     @property
+    def exchange_index(self) -> int:
+        """The shard that this market trades on."""
+        return int(self.definition.get("exchange_index", 0))
+
+    @property
+    def collection(self) -> str:
+        """The multivariate collection that a combo stems from, or nothing."""
+        return str(self.definition.get("mve_collection_ticker") or "")
+
+    @property
     def settlement_due(self) -> datetime:
-        """When a market that no world settles is settled by the engine."""
-        return self.closes_at + timedelta(seconds=int(self.definition["settlement_timer_seconds"]))
+        """When a market that no world settles is settled by the engine: the timer runs from the close, and anew from
+        each determination."""
+        timer = timedelta(seconds=int(self.definition["settlement_timer_seconds"]))
+        if self.determined_ms is None:
+            return self.closes_at + timer
+        return max(self.closes_at, from_ms(self.determined_ms)) + timer
 
     def define(self, definition: Payload) -> None:
         """Take a definition and everything that is read from it. Raises ValueError when it cannot be read."""
@@ -120,7 +145,7 @@ class Listing:
             self.last_ticks = to_ticks(fields["last_price_dollars"]) or None
 
     def on_grid(self, price_ticks: Ticks) -> bool:
-        return self.grid.holds(ticks_decimal(price_ticks))
+        return _holds(self.grid, price_ticks)
 
     def best(self) -> tuple[Ticks | None, Lots, Ticks | None, Lots]:
         """Best bid with its lots and best ask with its lots."""
@@ -136,13 +161,12 @@ class Listing:
         self.trades.append(trade)
         self.candles.add_trade(trade.at_ms, trade.price_ticks, trade.lots, self.open_interest)
 
-    def note_holdings(self, taker: Order, maker: Order, lots: Lots) -> None:
+    def note_holdings(self, buyer: str, seller: str, lots: Lots) -> None:
         """Follow the open interest: what is held long. Recorded owners' holdings are not known, so theirs
         count for nothing."""
-        if RECORDED in {taker.owner, maker.owner}:
+        if RECORDED in {buyer, seller}:
             return
-        buyer, seller = (taker, maker) if taker.side is BookSide.BID else (maker, taker)
-        for owner, change in ((buyer.owner, lots), (seller.owner, -lots)):
+        for owner, change in ((buyer, lots), (seller, -lots)):
             before = self.holdings.get(owner, 0)
             self.holdings[owner] = before + change
             self.open_interest += max(0, before + change) - max(0, before)
@@ -209,6 +233,16 @@ class Listing:
             "ts_ms": now_ms,
             "time": rfc3339_ms(now_ms),
         }
+
+
+def holder(account_id: str, subaccount: int) -> str:
+    """Who holds a position: two subaccounts of one account do not net."""
+    return f"{account_id}/{subaccount}"
+
+
+@lru_cache(65_536)
+def _holds(grid: PriceGrid, price_ticks: Ticks) -> bool:
+    return grid.holds(ticks_decimal(price_ticks))
 
 
 def trade_message(trade: TradePrint) -> Payload:

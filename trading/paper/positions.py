@@ -23,6 +23,8 @@ class Position:
     account_id: str
     ticker: str
     event_ticker: str
+    subaccount: int = 0
+    exchange_index: int = 0
     lots: Lots = 0
     cost: Decimal = ZERO  # paid for what is held now, without fees
     cost_fees: Decimal = ZERO  # fees paid for what is held now
@@ -51,7 +53,8 @@ class Position:
     def apply_settlement(self, settlement: SettlementRecord) -> None:
         """Everything held is paid out."""
         if self.lots:
-            self._close(abs(self.lots), settlement.revenue)
+            self._close(abs(self.lots), settlement.revenue + settlement.rounding)
+        self.fees += settlement.rounding
         self.lots = 0
         self.settled = True
         self.updated_ms = settlement.at_ms
@@ -62,12 +65,13 @@ class Position:
         self.cost -= basis
         self.cost_fees -= _share(self.cost_fees, lots, abs(self.lots))
 
-    def payout(self, value_ticks: Ticks) -> Decimal:
-        """What settlement at this YES value pays: YES the value, NO 1 - value, rounded down to the balance
-        grid."""
+    def payout(self, value_ticks: Ticks) -> tuple[Decimal, Decimal]:
+        """What settlement at this YES value pays: YES the value, NO 1 - value, rounded down to the balance grid; and
+        what the rounding leaves, which is shown as a fee (API.md 12)."""
         held = value_ticks if self.lots > 0 else TICKS_PER_DOLLAR - value_ticks
         exact = ticks_decimal(held) * lots_decimal(abs(self.lots))
-        return exact.quantize(MONEY_GRID, ROUND_FLOOR)
+        paid = exact.quantize(MONEY_GRID, ROUND_FLOOR)
+        return paid, exact - paid
 
 
 def closing_lots(position_lots: Lots, side: BookSide, lots: Lots) -> Lots:

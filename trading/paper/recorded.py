@@ -5,10 +5,11 @@ The recorded size of a level stands in the matching book as one order. We rememb
 * `consumed`: what our orders have taken of the level. It stays subtracted until the recording itself removes
   that size (a print takes from the front, where ours was taken too), so the same liquidity is never hit twice;
 * per order of ours the recorded lots `ahead` of it. A print at the price uses them up. A removal without a
-  print may have been anywhere in the queue: it is taken from behind, and only moves us forward when less is
-  left than stood ahead (pessimistic). The recording tells a trade twice, as a change of the book and as a
-  print, in either order: `credit` is how far a removal has already moved an order, so that its print does not
-  move it again.
+  print may have been anywhere in the queue, and which part of it stood ahead of us is the fill model's guess
+  (`fill_models`); never can more stand ahead than is left. The recording tells a trade twice, as a change of
+  the book and as a print, in either order: `credit` is how far a removal has already moved an order, so that
+  its print does not move it again. Size that joins proves that earlier removals were no trades: then the
+  credit is void.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from itertools import count
 
 from trading.domain.matching import Book, Lots, Order, Ticks, opposite
 from trading.domain.orders import BookSide
+from trading.paper.fill_models import AHEAD_AFTER_REMOVAL, FillModel
 
 RECORDED = "recorded"  # the owner of all recorded liquidity
 UNKNOWN_AHEAD: Lots = (
@@ -45,6 +47,16 @@ class RecordedLevel:
     def release(self, lots: Lots) -> None:
         self.consumed -= min(self.consumed, lots)
 
+    def shrink(self, lots: Lots) -> Lots:
+        """Take recorded size away; returns what of it no print has explained and anybody could see."""
+        before, printed = self.visible, min(lots, self.printed)
+        self.printed -= printed
+        self.removed += lots - printed
+        self.size -= lots
+        self.release(printed)
+        self.consumed = min(self.consumed, self.size)
+        return min(lots - printed, max(0, before - self.visible))
+
 
 @dataclass(slots=True)
 class Place:
@@ -58,6 +70,11 @@ class Place:
         if visible < self.ahead:
             self.credit += self.ahead - visible
             self.ahead = visible
+
+    def pass_removal(self, lots: Lots, left: Lots, model: FillModel) -> None:
+        """So many lots left the level without a print and `left` are still there: guess how many stood ahead."""
+        if self.ahead <= left + lots:  # else the place is not known yet
+            self.clamp(AHEAD_AFTER_REMOVAL[model](self.ahead, lots, left))
 
     def advance(self, lots: Lots) -> Lots:
         """A print of so many lots: returns what of it reaches this order."""
@@ -74,6 +91,7 @@ class Recorded:
     """The recorded levels of one market and our places in them. Keeps the matching book in step."""
 
     book: Book
+    model: FillModel = FillModel.PESSIMISTIC
     levels: dict[Key, RecordedLevel] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     _ids: count[int] = field(default_factory=lambda: count(1))
@@ -88,14 +106,19 @@ class Recorded:
     def change(self, side: BookSide, price_ticks: Ticks, delta: Lots, consumed: Lots = 0) -> Lots:
         """Book a recorded change; `consumed` of an increase was taken by our orders on arrival. Returns the
         visible change."""
-        level = self._level((side, price_ticks))
+        key = (side, price_ticks)
+        level = self._level(key)
         if delta >= 0:
             level.size += delta
             level.consumed += consumed
             level.removed = 0
+            for place in self._places_at(key):
+                place.credit = 0
         else:
-            self._shrink(level, min(-delta, level.size))
-        return self._sync((side, price_ticks))
+            unexplained = level.shrink(min(-delta, level.size))
+            for place in self._places_at(key):
+                place.pass_removal(unexplained, level.visible, self.model)
+        return self._sync(key)
 
     def consume(self, side: BookSide, price_ticks: Ticks, lots: Lots) -> None:
         """Our order has just taken this much of a recorded level (the book shows it already)."""
@@ -126,6 +149,17 @@ class Recorded:
             order = self.book.orders[order_id]
             place.ahead = min(place.ahead, self._visible((order.side, order.price_ticks)))
             place.credit = 0
+
+    def lots_before(self) -> dict[str, Lots]:
+        """What stands ahead of each order of ours now."""
+        return {order_id: place.ahead for order_id, place in self.places.items()}
+
+    def remember(self, lots_before: dict[str, Lots]) -> None:
+        """After the book was emptied because nobody knows it: nobody has left the queues for that. What stood ahead can
+        only have become less, so the next snapshot decides within that bound."""
+        for order_id, ahead in lots_before.items():
+            if order_id in self.places:
+                self.places[order_id] = Place(ahead)
 
     def enqueue(self, order: Order) -> None:
         """An order of ours has begun to rest: all recorded size at its price stands ahead of it."""
@@ -164,6 +198,20 @@ class Recorded:
                     budget -= filled if price != price_ticks else 0
                     yield order, filled
 
+    def lots_ahead(self, order: Order) -> Lots:
+        """What trades before this resting order of ours at its price: recorded lots and our older orders."""
+        ahead = self.recorded_ahead(order)
+        for other in self.book.queue(order.side, order.price_ticks):
+            if other is order:
+                break
+            ahead += 0 if other.owner == RECORDED else other.remaining_lots
+        return ahead
+
+    def recorded_ahead(self, order: Order) -> Lots:
+        """The recorded lots at its price that trade before this resting order of ours."""
+        # A place from before a restart is known no better than that everything shown stands ahead of it.
+        return min(self._place(order).ahead, self._visible((order.side, order.price_ticks)))
+
     def clear(self) -> None:
         """The book has been emptied."""
         self.levels.clear()
@@ -172,14 +220,6 @@ class Recorded:
     def forget(self, order_id: str) -> None:
         """An order of ours no longer rests."""
         self.places.pop(order_id, None)
-
-    def _shrink(self, level: RecordedLevel, lots: Lots) -> None:
-        printed = min(lots, level.printed)
-        level.printed -= printed
-        level.removed += lots - printed
-        level.size -= lots
-        level.release(printed)
-        level.consumed = min(level.consumed, level.size)
 
     def _level(self, key: Key) -> RecordedLevel:
         level = self.levels.get(key)
@@ -210,13 +250,18 @@ class Recorded:
             self.book.grow(level.order_id, change)
         elif change < 0:
             self.book.reduce(level.order_id, -change)
-        if self.places and change < 0:
+        if change < 0:
             self._clamp_places(key, level.visible)
         if level.size == 0 and level.printed == 0:
             del self.levels[key]
         return change
 
+    def _places_at(self, key: Key) -> list[Place]:
+        """The places of our orders at one price, oldest first."""
+        if not self.places:
+            return []
+        return [self._place(order) for order in self.book.queue(*key) if order.owner != RECORDED]
+
     def _clamp_places(self, key: Key, visible: Lots) -> None:
-        for order in self.book.queue(*key):
-            if order.owner != RECORDED:
-                self._place(order).clamp(visible)
+        for place in self._places_at(key):
+            place.clamp(visible)

@@ -167,6 +167,8 @@ class Play:
         believed = self._note(received)
         event = received.event
         if isinstance(event, Trade):
+            if event.msg.is_block_trade:
+                return  # agreed elsewhere: it passed no queue
             at = min(self.redating.to_wall(event.msg.ts_ms / 1000), now)
             venue.external_trade(
                 self.ticker,
@@ -177,7 +179,7 @@ class Play:
                 at=datetime.fromtimestamp(at, UTC),
             )
         elif not believed:
-            venue.replace_external_book(self.ticker, [], [])
+            venue.lose_external_book(self.ticker)
         elif isinstance(event, Snapshot):
             venue.replace_external_book(self.ticker, *snapshot_levels(event.msg))
         elif isinstance(event, Delta):

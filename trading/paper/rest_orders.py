@@ -1,34 +1,59 @@
-"""Order writes over REST: V2 create, cancel and cancel-all; the legacy paths that are gone (API.md 11)."""
+"""Order writes over REST: V2 create, cancel, cancel-all, amend, decrease; the legacy paths that are gone (API.md
+11)."""
 
 from __future__ import annotations
 
-from decimal import Decimal
+from typing import Annotated
 
+import msgspec
 from aiohttp import web
 
-from trading.domain.matching import Lots
 from trading.domain.orders import BookSide
-from trading.paper import entry
+from trading.paper import entry, order_answers
 from trading.paper.accounts import ApiKey
+from trading.paper.amends import Amendment, amend, decrease
+from trading.paper.auth import require_subaccount
+from trading.paper.bodies import read_body
+from trading.paper.gates import Address, find_order
 from trading.paper.limits import CANCEL_COST
 from trading.paper.paging import whole
-from trading.paper.records import OrderRecord
-from trading.paper.refusals import bad_request, flat, nested, not_found
+from trading.paper.refusals import bad_request, flat, nested
 from trading.paper.service import SERVICE, answer, writes
-from trading.paper.tickets import read_ticket
-from trading.paper.wire import count_fp, lots_decimal, money
+from trading.paper.tickets import LATEST_SECOND, ClientOrderId, Shard, Ticket, lots_of, read_ticket, ticks_of
 
-_PRICE_DECIMALS = Decimal("0.0001")
+
+class AmendBody(msgspec.Struct, frozen=True):
+    """The body of an amend. `count` is what is filled plus what shall rest; `expiration_time` 0 clears the expiry."""
+
+    ticker: str
+    side: BookSide
+    price: str
+    count: str
+    client_order_id: ClientOrderId = ""
+    updated_client_order_id: ClientOrderId = ""
+    expiration_time: Annotated[int, msgspec.Meta(ge=0, le=LATEST_SECOND)] | None = None
+    exchange_index: Shard | None = None
+
+
+class DecreaseBody(msgspec.Struct, frozen=True):
+    """The body of a decrease: exactly one of the two."""
+
+    reduce_by: str | None = None
+    reduce_to: str | None = None
+    exchange_index: Shard | None = None
+    market_ticker: str | None = None
 
 
 def routes(prefix: str) -> list[web.RouteDef]:
-    """All order writes."""
+    """All writes of single orders."""
     orders = prefix + "/portfolio/events/orders"
     legacy = prefix + "/portfolio/orders"
     return [
         web.post(orders, writes(create)),
         web.delete(orders, writes(cancel_all, cost=CANCEL_COST)),
         web.delete(orders + "/{order_id}", writes(cancel, cost=CANCEL_COST)),
+        web.post(orders + "/{order_id}/amend", writes(amend_one)),
+        web.post(orders + "/{order_id}/decrease", writes(decrease_one)),
         web.post(legacy, writes(gone)),
         web.post(legacy + "/batched", writes(gone)),
         web.delete(legacy + "/batched", writes(gone, cost=CANCEL_COST)),
@@ -44,39 +69,69 @@ async def create(request: web.Request, key: ApiKey) -> web.Response:
     if request.content_type != "application/json":
         raise flat(400, "invalid_content_type", "the content type must be application/json")
     body = await request.read()
-    await service.faults.before("create")
-    order = entry.create(service.exchange, key.account_id, read_ticket(body))
+    order = entry.create(service.exchange, key.account_id, own_ticket(key, read_ticket(body)))
     await service.journal.settled()
-    await service.faults.after("create")
-    return answer(_created(order), 201)
+    return answer(order_answers.created(order), 201)
 
 
 async def cancel(request: web.Request, key: ApiKey) -> web.Response:
     """200 with what was taken off; 404 when the order does not rest, canceled and executed alike."""
     service, order_id = request.app[SERVICE], request.match_info["order_id"]
-    await service.faults.before("cancel")
-    account = service.exchange.ledger.accounts[key.account_id]
-    known, ticker = account.orders.get(order_id), request.query.get("market_ticker")
-    if known is not None and ticker and ticker != known.ticker:
-        raise nested(400, "order_ticker_mismatch", "order ticker mismatch")
-    if whole(request.query, "exchange_index") not in {None, -1, 0} or whole(request.query, "subaccount"):
-        raise not_found("order")
-    order, reduced = entry.cancel(service.exchange, key.account_id, order_id)
+    shard = whole(request.query, "exchange_index")
+    address = Address(request.query.get("market_ticker"), shard, _subaccount(request, key))
+    order = find_order(service.exchange, key.account_id, order_id, address)
+    order, reduced = entry.cancel(service.exchange, order)
     await service.journal.settled()
-    await service.faults.after("cancel")
-    return answer(_canceled(order, reduced))
+    return answer(order_answers.canceled(order, reduced))
 
 
 async def cancel_all(request: web.Request, key: ApiKey) -> web.Response:
-    """204 without a body."""
+    """204 without a body, once everything that rested is off. Unlike the real exchange's, it never cancels what is
+    placed during the following minute: that a client keeps away from the exchange meanwhile is for it to see to."""
     service = request.app[SERVICE]
-    await service.faults.before("cancel_all")
-    if whole(request.query, "subaccount"):
-        raise bad_request("this exchange has the primary subaccount only")
-    entry.cancel_all(service.exchange, key.account_id)
+    entry.cancel_all(
+        service.exchange, key.account_id, require_subaccount(key, whole(request.query, "subaccount"))
+    )
     await service.journal.settled()
-    await service.faults.after("cancel_all")
     return web.Response(status=204)
+
+
+async def amend_one(request: web.Request, key: ApiKey) -> web.Response:
+    """200 with what the amend filled, and with the sizes where they changed."""
+    service, order_id = request.app[SERVICE], request.match_info["order_id"]
+    body = await read_body(request, AmendBody)
+    address = Address(body.ticker, body.exchange_index, _subaccount(request, key))
+    before = find_order(service.exchange, key.account_id, order_id, address)
+    wanted = Amendment(
+        side=body.side,
+        price_ticks=ticks_of(body.price),
+        total_lots=lots_of(body.count),
+        client_order_id=body.client_order_id,
+        updated_client_order_id=body.updated_client_order_id,
+        expires_ms=body.expiration_time * 1000 if body.expiration_time else None,
+        keeps_expiry=body.expiration_time is None,
+    )
+    after = amend(service.exchange, before, wanted)
+    await service.journal.settled()
+    return answer(order_answers.amended(before, after))
+
+
+async def decrease_one(request: web.Request, key: ApiKey) -> web.Response:
+    """200 with what rests now; at zero the order is canceled."""
+    service, order_id = request.app[SERVICE], request.match_info["order_id"]
+    body = await read_body(request, DecreaseBody)
+    if (body.reduce_by is None) == (body.reduce_to is None):
+        raise bad_request("exactly one of reduce_by and reduce_to is required")
+    address = Address(body.market_ticker, body.exchange_index, _subaccount(request, key))
+    order = find_order(service.exchange, key.account_id, order_id, address)
+    order = decrease(
+        service.exchange,
+        order,
+        by=None if body.reduce_by is None else lots_of(body.reduce_by),
+        to=None if body.reduce_to is None else lots_of(body.reduce_to, least=0),
+    )
+    await service.journal.settled()
+    return answer(order_answers.decreased(order))
 
 
 async def gone(request: web.Request, key: ApiKey) -> web.Response:
@@ -86,33 +141,14 @@ async def gone(request: web.Request, key: ApiKey) -> web.Response:
     )
 
 
-def _created(order: OrderRecord) -> dict[str, object]:
-    body: dict[str, object] = {
-        "order_id": order.order_id,
-        "client_order_id": order.client_order_id,
-        "fill_count": count_fp(order.filled_lots),
-        "remaining_count": count_fp(order.remaining_lots),
-        "ts_ms": order.updated_ms,
-    }
-    if order.filled_lots:
-        count = lots_decimal(order.filled_lots)
-        own = order.taker_cost / count
-        body["average_fill_price"] = _price_text(own if order.side is BookSide.BID else 1 - own)
-        body["average_fee_paid"] = money(order.taker_fees / count)
-    return body
+def own_ticket(key: ApiKey, ticket: Ticket) -> Ticket:
+    """The ticket for the subaccount that the key may trade on. Raises Refused (403)."""
+    subaccount = require_subaccount(key, ticket.subaccount)
+    return (
+        ticket if subaccount == ticket.subaccount else msgspec.structs.replace(ticket, subaccount=subaccount)
+    )
 
 
-def _price_text(price: Decimal) -> str:
-    """Four decimals as every price, six where an average needs them."""
-    if price == price.quantize(_PRICE_DECIMALS):
-        return f"{price.quantize(_PRICE_DECIMALS):f}"
-    return money(price)
-
-
-def _canceled(order: OrderRecord, reduced: Lots) -> dict[str, object]:
-    return {
-        "order_id": order.order_id,
-        "client_order_id": order.client_order_id,
-        "reduced_by": count_fp(reduced),
-        "ts_ms": order.updated_ms,
-    }
+def _subaccount(request: web.Request, key: ApiKey) -> int:
+    """The subaccount of the query, by default the key's own, else the primary one."""
+    return require_subaccount(key, whole(request.query, "subaccount")) or 0

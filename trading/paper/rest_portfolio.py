@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from aiohttp import web
@@ -12,19 +12,20 @@ from aiohttp import web
 from trading.domain.matching import TICKS_PER_DOLLAR
 from trading.paper import views
 from trading.paper.accounts import ApiKey
-from trading.paper.definitions import EXCHANGE_INDEX
+from trading.paper.auth import require_subaccount, require_unlocked
 from trading.paper.exchange import Exchange
 from trading.paper.ledger import Account
 from trading.paper.limits import ORDER_READ_COST
-from trading.paper.paging import listed, page, whole, within, word
-from trading.paper.positions import Position
+from trading.paper.paging import page, whole, word
+from trading.paper.positions import Position, own_price
+from trading.paper.purses import Purse
 from trading.paper.records import ZERO
-from trading.paper.refusals import bare, not_found
+from trading.paper.refusals import not_found
+from trading.paper.selections import fills_asked, orders_asked, positions_asked, settlements_asked
 from trading.paper.service import SERVICE, answer, reads
 from trading.paper.wire import balance_text, cents, lots_decimal
 
-ORDER_STATUSES = ("resting", "canceled", "executed")
-COUNT_FILTERS = frozenset({"position", "total_traded"})
+MOST_DEPOSITS = 500
 
 
 def routes(prefix: str) -> list[web.RouteDef]:
@@ -36,7 +37,9 @@ def routes(prefix: str) -> list[web.RouteDef]:
         web.get(prefix + "/portfolio/positions", reads(positions)),
         web.get(prefix + "/portfolio/fills", reads(fills)),
         web.get(prefix + "/portfolio/settlements", reads(settlements)),
-        web.get(prefix + "/account/limits", reads(account_limits)),
+        web.get(prefix + "/portfolio/deposits", reads(deposits)),
+        web.get(prefix + "/portfolio/withdrawals", reads(withdrawals)),
+        web.get(prefix + "/portfolio/summary/total_resting_order_value", reads(resting_order_value)),
     ]
 
 
@@ -44,38 +47,33 @@ async def balance(request: web.Request, key: ApiKey) -> web.Response:
     """The balance does not deduct resting orders; its rate bucket is its own."""
     service = request.app[SERVICE]
     service.limits.balance(key.account_id)
-    if not _is_here(request):
-        return answer(_balance_body(ZERO, ZERO, service.exchange.now_ms(), shards=False))
-    account = service.exchange.ledger.accounts[key.account_id]
-    value = sum((_value(service.exchange, position) for position in account.positions.values()), ZERO)
-    return answer(_balance_body(account.balance, value, service.exchange.now_ms(), shards=True))
+    account, exchange = _account(request, key), service.exchange
+    subaccount = require_subaccount(key, whole(request.query, "subaccount")) or 0
+    if subaccount not in account.subaccounts:
+        raise not_found("subaccount")
+    shard = whole(request.query, "exchange_index")
+    asked = [
+        account.purse(subaccount, index) for index in range(len(exchange.shards)) if shard in {None, index}
+    ]
+    body = _balance_body(exchange, asked)
+    if key.subaccount is not None:
+        del body["balance_breakdown"]  # "omitted only when using a subaccount-restricted API key"
+    return answer(body)
 
 
 async def orders(request: web.Request, key: ApiKey) -> web.Response:
     """Orders, newest first."""
-    query = request.query
-    status, ticker, events = (
-        word(query, "status", ORDER_STATUSES),
-        query.get("ticker"),
-        listed(query, "event_ticker"),
-    )
-    fits = within(query, "min_ts", "max_ts")
-    found = [
-        order
-        for order in reversed(_account(request, key).orders.values())
-        if (status is None or order.status == status)
-        and (not ticker or order.ticker == ticker)
-        and (events is None or order.event_ticker in events)
-        and fits(order.created_ms // 1000)
-        and _is_here(request)
-    ]
-    shown, cursor = page(found, query, lambda order: order.order_id)
+    archived, asked = request.app[SERVICE].archive.order_test(), orders_asked(request.query, key)
+    kept = reversed(_account(request, key).orders.values())
+    found = [order for order in kept if asked(order) and not archived(order)]
+    shown, cursor = page(found, request.query, lambda order: order.order_id)
     return answer({"orders": [views.order_view(order) for order in shown], "cursor": cursor})
 
 
 async def order_one(request: web.Request, key: ApiKey) -> web.Response:
     order = _account(request, key).orders.get(request.match_info["order_id"])
-    if order is None:
+    is_here = order is not None and not request.app[SERVICE].archive.order_test()(order)
+    if order is None or not is_here or key.subaccount not in {None, order.subaccount}:
         raise not_found("order")
     return answer({"order": views.order_view(order)})
 
@@ -83,95 +81,77 @@ async def order_one(request: web.Request, key: ApiKey) -> web.Response:
 async def positions(request: web.Request, key: ApiKey) -> web.Response:
     """Market positions (unsettled by default) and their sums by event."""
     query, account = request.query, _account(request, key)
+    archived, asked = request.app[SERVICE].archive.position_test(), positions_asked(query, key)
     which = word(query, "settlement_status", ("unsettled", "settled", "all")) or "unsettled"
     held: list[Position] = []
     if which in {"unsettled", "all"}:
-        held += account.positions.values()
+        held += account.positions()
     if which in {"settled", "all"}:
         held += account.settled_positions
-    shown, cursor = page(_positions_asked(request, held), query, lambda position: position.ticker)
-    by_event: dict[str, list[Position]] = defaultdict(list)
-    for position in shown:
-        by_event[position.event_ticker].append(position)
-    body = {
-        "market_positions": [views.position_view(position) for position in shown],
-        "event_positions": [views.event_position_view(*item) for item in by_event.items()],
-        "cursor": cursor,
-    }
-    return answer(body)
+    return answer(positions_body([p for p in held if asked(p) and not archived(p)], query))
 
 
 async def fills(request: web.Request, key: ApiKey) -> web.Response:
     """Fills, newest first."""
-    query = request.query
-    tickers, order_id, fits = (
-        listed(query, "ticker"),
-        query.get("order_id"),
-        within(query, "min_ts", "max_ts"),
-    )
-    found = [
-        fill
-        for fill in reversed(_account(request, key).fills)
-        if (tickers is None or fill.ticker in tickers)
-        and (not order_id or fill.order_id == order_id)
-        and fits(fill.at_ms // 1000)
-        and _is_here(request)
-    ]
-    shown, cursor = page(found, query, lambda fill: f"{fill.trade_id}/{fill.order_id}")
+    archived, asked = request.app[SERVICE].archive.fill_test(), fills_asked(request.query, key)
+    found = [fill for fill in reversed(_account(request, key).fills) if asked(fill) and not archived(fill)]
+    shown, cursor = page(found, request.query, lambda fill: f"{fill.trade_id}/{fill.order_id}")
     return answer({"fills": [views.fill_view(fill) for fill in shown], "cursor": cursor})
 
 
 async def settlements(request: web.Request, key: ApiKey) -> web.Response:
     """Settlements of markets in which the account had traded, newest first."""
-    query = request.query
-    ticker, event, fits = query.get("ticker"), query.get("event_ticker"), within(query, "min_ts", "max_ts")
-    found = [
-        item
-        for item in reversed(_account(request, key).settlements)
-        if (not ticker or item.ticker == ticker)
-        and (not event or item.event_ticker == event)
-        and fits(item.at_ms // 1000)
-        and _is_here(request)
-    ]
-    shown, cursor = page(found, query, lambda item: f"{item.ticker}/{item.at_ms}")
+    archived, asked = request.app[SERVICE].archive.settlement_test(), settlements_asked(request.query, key)
+    kept = reversed(_account(request, key).settlements)
+    found = [item for item in kept if asked(item) and not archived(item)]
+    shown, cursor = page(found, request.query, lambda item: f"{item.ticker}/{item.subaccount}/{item.at_ms}")
     return answer({"settlements": [views.settlement_view(item) for item in shown], "cursor": cursor})
 
 
-async def account_limits(request: web.Request, key: ApiKey) -> web.Response:
-    return answer(request.app[SERVICE].limits.payload())
+async def deposits(request: web.Request, key: ApiKey) -> web.Response:
+    """The first deposit, which every account of this exchange begins with."""
+    require_unlocked(key)
+    shown, cursor = page(
+        [_account(request, key)], request.query, lambda account: account.account_id, most=MOST_DEPOSITS
+    )
+    return answer({"deposits": [views.deposit_view(account) for account in shown], "cursor": cursor})
+
+
+async def withdrawals(request: web.Request, key: ApiKey) -> web.Response:
+    """Money never leaves this exchange."""
+    require_unlocked(key)
+    page([], request.query, str, most=MOST_DEPOSITS)
+    return answer({"withdrawals": [], "cursor": ""})
+
+
+async def resting_order_value(request: web.Request, key: ApiKey) -> web.Response:
+    """What the resting orders would cost if they were all filled, without fees, in cents and by shard."""
+    account, exchange = _account(request, key), request.app[SERVICE].exchange
+    values = dict.fromkeys(range(len(exchange.shards)), ZERO)
+    for order in account.resting(key.subaccount):
+        cost = own_price(order.side, order.price_ticks) * lots_decimal(order.remaining_lots)
+        values[order.exchange_index] += cost
+    shards = [{"exchange_index": index, "balance": balance_text(value)} for index, value in values.items()]
+    total = sum(values.values(), ZERO)
+    return answer({"total_resting_order_value": cents(total), "resting_order_value_breakdown": shards})
+
+
+def positions_body(held: Sequence[Position], query: Mapping[str, str]) -> dict[str, object]:
+    """One page of positions, with the sums by event of what it shows."""
+    shown, cursor = page(held, query, lambda position: f"{position.ticker}/{position.updated_ms}")
+    by_event: dict[str, list[Position]] = defaultdict(list)
+    for position in shown:
+        by_event[position.event_ticker].append(position)
+    return {
+        "market_positions": [views.position_view(position) for position in shown],
+        "event_positions": [views.event_position_view(*item) for item in by_event.items()],
+        "cursor": cursor,
+    }
 
 
 def _account(request: web.Request, key: ApiKey) -> Account:
-    return request.app[SERVICE].exchange.ledger.accounts[key.account_id]
-
-
-def _is_here(request: web.Request) -> bool:
-    """Whether the asked subaccount and shard are the ones that this exchange has. Raises Refused."""
-    asked = (
-        whole(request.query, "subaccount") or 0,
-        whole(request.query, "exchange_index") or EXCHANGE_INDEX,
-    )
-    return asked == (0, EXCHANGE_INDEX)
-
-
-def _positions_asked(request: web.Request, held: Iterable[Position]) -> list[Position]:
-    query = request.query
-    ticker, event = query.get("ticker"), query.get("event_ticker")
-    counts = listed(query, "count_filter") or frozenset()
-    if not counts <= COUNT_FILTERS:
-        raise bare("count_filter takes position and total_traded")
-    return [
-        position
-        for position in held
-        if (not ticker or position.ticker == ticker)
-        and (not event or position.event_ticker == event)
-        and (
-            not counts
-            or ("position" in counts and position.lots)
-            or ("total_traded" in counts and position.traded)
-        )
-        and _is_here(request)
-    ]
+    """The account as reads see it: as it stood a moment ago, where this exchange has a lag."""
+    return request.app[SERVICE].reads_from().accounts[key.account_id]
 
 
 def _value(exchange: Exchange, position: Position) -> Decimal:
@@ -189,12 +169,18 @@ def _value(exchange: Exchange, position: Position) -> Decimal:
     return Decimal(own) / TICKS_PER_DOLLAR * lots_decimal(abs(position.lots))
 
 
-def _balance_body(amount: Decimal, value: Decimal, now_ms: int, *, shards: bool) -> dict[str, object]:
-    shard = {"exchange_index": EXCHANGE_INDEX, "balance": balance_text(amount)}
+def _balance_body(exchange: Exchange, purses: Sequence[Purse]) -> dict[str, object]:
+    amount = sum((purse.balance for purse in purses), ZERO)
+    held = (position for purse in purses for position in purse.positions.values())
+    value = sum((_value(exchange, position) for position in held), ZERO)
+    value -= sum((sum(purse.released.values(), ZERO) for purse in purses), ZERO)  # it is in the balance
+    shards = [
+        {"exchange_index": purse.exchange_index, "balance": balance_text(purse.balance)} for purse in purses
+    ]
     return {
         "balance": cents(amount),
         "balance_dollars": balance_text(amount),
         "portfolio_value": cents(value),
-        "updated_ts": now_ms // 1000,
-        "balance_breakdown": [shard] if shards else [],
+        "updated_ts": exchange.now_ms() // 1000,
+        "balance_breakdown": shards,
     }

@@ -1,47 +1,28 @@
-"""Public market data over REST: exchange, series, events, markets, books, trades, candlesticks (API.md 8 to 10)."""
+"""Public market data over REST: markets, books, trades (API.md 9, 10); of the live tier only."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from aiohttp import web
 
-from trading.paper.candles import PERIODS
 from trading.paper.catalog import FILTER_WORDS
-from trading.paper.definitions import EXCHANGE_INDEX, Payload, time_of
-from trading.paper.exchange import Exchange
+from trading.paper.definitions import Payload, time_of
 from trading.paper.listing import Listing
-from trading.paper.paging import MOST_TICKERS, flag, listed, page, required_whole, whole, within, word
+from trading.paper.paging import MOST_TICKERS, flag, listed, page, whole, within, word
 from trading.paper.refusals import bare, nested, not_found
 from trading.paper.service import SERVICE, answer, public
-from trading.paper.wire import rfc3339
 
-MOST_EVENTS = 200
-MOST_CANDLES = 5_000
 USUAL_TRADES = 100
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-EVENT_WORDS = ("unopened", "open", "closed", "settled")
-_ALL_DAY = [{"open_time": "00:00", "close_time": "23:59"}]
-_ENDLESS = ("2025-01-01T00:00:00Z", "2100-01-01T00:00:00Z")
-
+MOST_TRADES = 1000
 Query = Mapping[str, str]
 
 
 def routes(prefix: str) -> list[web.RouteDef]:
     """All public routes."""
     table = {
-        "/exchange/status": exchange_status,
-        "/exchange/schedule": exchange_schedule,
-        "/exchange/user_data_timestamp": user_data_timestamp,
-        "/series": series_list,
-        "/series/fee_changes": fee_changes,
-        "/series/{series_ticker}": series_one,
-        "/series/{series_ticker}/markets/{ticker}/candlesticks": candlesticks,
-        "/events": events_list,
-        "/events/{event_ticker}": event_one,
         "/markets": markets_list,
         "/markets/trades": trades,
         "/markets/orderbooks": orderbooks,
@@ -51,88 +32,11 @@ def routes(prefix: str) -> list[web.RouteDef]:
     return [web.get(prefix + path, public(handler)) for path, handler in table.items()]
 
 
-async def exchange_status(request: web.Request) -> web.Response:
-    """The status body; while inactive it is sent with 503 (API.md 5)."""
-    exchange = request.app[SERVICE].exchange
-    flags = {
-        "exchange_active": exchange.exchange_active,
-        "trading_active": exchange.trading_active,
-        "intra_exchange_transfers_active": False,
-    }
-    shard = {"exchange_index": EXCHANGE_INDEX, "description": "paper exchange", **flags}
-    return answer({**flags, "exchange_index_statuses": [shard]}, 200 if exchange.exchange_active else 503)
-
-
-async def exchange_schedule(request: web.Request) -> web.Response:
-    """The paper exchange never sleeps."""
-    week = {"start_time": _ENDLESS[0], "end_time": _ENDLESS[1], **dict.fromkeys(DAYS, _ALL_DAY)}
-    return answer({"schedule": {"standard_hours": [week], "maintenance_windows": []}})
-
-
-async def user_data_timestamp(request: web.Request) -> web.Response:
-    """Reads are never behind here: now."""
-    return answer({"as_of_time": rfc3339(request.app[SERVICE].exchange.now())})
-
-
-async def fee_changes(request: web.Request) -> web.Response:
-    """No fee changes are ever scheduled here."""
-    return answer({"series_fee_change_arr": []})
-
-
-async def series_list(request: web.Request) -> web.Response:
-    category, tags = request.query.get("category"), listed(request.query, "tags")
-    found = [
-        series
-        for series in request.app[SERVICE].exchange.catalog.series.values()
-        if (not category or category in series["categories"] or category == series["category"])
-        and (tags is None or tags & set(series["tags"] or ()))
-    ]
-    return answer({"series": found})
-
-
-async def series_one(request: web.Request) -> web.Response:
-    series = request.app[SERVICE].exchange.catalog.series.get(request.match_info["series_ticker"])
-    if series is None:
-        raise not_found("series")
-    return answer({"series": series})
-
-
-async def events_list(request: web.Request) -> web.Response:
-    exchange, query = request.app[SERVICE].exchange, request.query
-    catalog, now_ms = exchange.catalog, exchange.now_ms()
-    status, tickers = word(query, "status", EVENT_WORDS), listed(query, "tickers")
-    series, close_after = query.get("series_ticker"), whole(query, "min_close_ts")
-    found = [
-        event
-        for ticker, event in catalog.events.items()
-        if (tickers is None or ticker in tickers)
-        and (not series or event["series_ticker"] == series)
-        and (status is None or catalog.event_has(ticker, status))
-        and (close_after is None or _closes_after(catalog.markets_of(ticker), close_after))
-    ]
-    shown, cursor = page(
-        found, query, lambda event: str(event["event_ticker"]), most=MOST_EVENTS, usual=MOST_EVENTS
-    )
-    if flag(query, "with_nested_markets"):
-        shown = [{**event, "markets": _markets(exchange, event["event_ticker"], now_ms)} for event in shown]
-    return answer({"events": shown, "milestones": [], "cursor": cursor})
-
-
-async def event_one(request: web.Request) -> web.Response:
-    exchange, ticker = request.app[SERVICE].exchange, request.match_info["event_ticker"]
-    event = exchange.catalog.events.get(ticker)
-    if event is None:
-        raise not_found("event")
-    markets = [] if flag(request.query, "exclude_markets") else _markets(exchange, ticker, exchange.now_ms())
-    if flag(request.query, "with_nested_markets"):
-        event = {**event, "markets": markets}
-    return answer({"event": event, "markets": markets})
-
-
 async def markets_list(request: web.Request) -> web.Response:
-    exchange, query = request.app[SERVICE].exchange, request.query
+    service, query = request.app[SERVICE], request.query
+    exchange, archived = service.exchange, service.archive.market_test()
     fits = _market_filter(query)
-    found = [listing for listing in exchange.catalog.listings.values() if fits(listing)]
+    found = [item for item in exchange.catalog.listings.values() if fits(item) and not archived(item)]
     shown, cursor = page(found, query, lambda listing: listing.ticker)
     now_ms = exchange.now_ms()
     return answer({"markets": [listing.payload(now_ms) for listing in shown], "cursor": cursor})
@@ -168,37 +72,19 @@ async def trades(request: web.Request) -> web.Response:
     if query.get("is_block_trade") and flag(query, "is_block_trade"):
         wanted = []  # there are no block trades here
     newest_first = heapq.merge(*(reversed(item.trades) for item in wanted), key=lambda trade: -trade.at_ms)
-    asked = (trade for trade in newest_first if fits(trade.at_ms // 1000))
-    # The first page, which is what is polled, needs no look at the rest.
-    found = list(
-        asked if query.get("cursor") else islice(asked, max(whole(query, "limit") or USUAL_TRADES, 0) + 1)
-    )
-    shown, cursor = page(found, query, lambda trade: trade.trade_id)
+    archived = request.app[SERVICE].archive.time_test()
+    asked = (trade for trade in newest_first if fits(trade.at_ms // 1000) and not archived(trade.at_ms))
+    # The first page, which is what is polled, needs no look at the rest. What limits are allowed, `page` says.
+    looked_at = min(max(whole(query, "limit") or USUAL_TRADES, 0), MOST_TRADES) + 1
+    found = list(asked if query.get("cursor") else islice(asked, looked_at))
+    shown, cursor = page(found, query, lambda trade: trade.trade_id, most=MOST_TRADES)
     return answer({"trades": [trade.payload() for trade in shown], "cursor": cursor})
 
 
-async def candlesticks(request: web.Request) -> web.Response:
-    listing, query = _listing(request), request.query
-    if listing.series_ticker != request.match_info["series_ticker"]:
-        raise not_found("market")
-    start, end = required_whole(query, "start_ts"), required_whole(query, "end_ts")
-    period = required_whole(query, "period_interval")
-    if period not in PERIODS:
-        raise bare("period_interval must be one of 1, 60, 1440")
-    if end < start or (end - start) // (period * 60) > MOST_CANDLES:
-        raise bare(f"end_ts must follow start_ts by at most {MOST_CANDLES} candlesticks")
-    now_ts = request.app[SERVICE].exchange.now_ms() // 1000
-    candles = listing.candles.between(start, min(end, now_ts + period * 60), period)
-    if flag(query, "include_latest_before_start"):
-        earlier = listing.candles.latest_before(start, period)
-        if earlier is not None:
-            candles.insert(0, earlier.projected(-(-start // (period * 60)) * period * 60_000))
-    return answer({"ticker": listing.ticker, "candlesticks": [candle.payload() for candle in candles]})
-
-
 def _listing(request: web.Request) -> Listing:
-    listing = request.app[SERVICE].exchange.catalog.listings.get(request.match_info["ticker"])
-    if listing is None:
+    service = request.app[SERVICE]
+    listing = service.exchange.catalog.listings.get(request.match_info["ticker"])
+    if listing is None or service.archive.market_test()(listing):
         raise not_found("market")
     return listing
 
@@ -206,15 +92,6 @@ def _listing(request: web.Request) -> Listing:
 def _book(request: web.Request, ticker: str, depth: int) -> Payload:
     yes, no = request.app[SERVICE].hub.book(ticker).sides(depth=depth)
     return {"yes_dollars": yes, "no_dollars": no}
-
-
-def _markets(exchange: Exchange, event_ticker: str, now_ms: int) -> list[Payload]:
-    return [listing.payload(now_ms) for listing in exchange.catalog.markets_of(event_ticker)]
-
-
-def _closes_after(listings: list[Listing], close_ts: int) -> bool:
-    limit = datetime.fromtimestamp(0, UTC) + timedelta(seconds=close_ts)
-    return any(listing.closes_at > limit for listing in listings)
 
 
 # Families of time filters of `GET /markets` exclude one another and go with some status words only (API.md 9).
@@ -229,10 +106,10 @@ _FAMILIES: dict[str, tuple[str | None, ...]] = {
 def _market_filter(query: Query) -> Callable[[Listing], bool]:
     status = word(query, "status", FILTER_WORDS)
     event, series, tickers = query.get("event_ticker"), query.get("series_ticker"), listed(query, "tickers")
-    combos_only = word(query, "mve_filter", ("only", "exclude")) == "only"
+    combos = word(query, "mve_filter", ("only", "exclude"))
     in_time = _time_filter(query, status)
     return lambda listing: (
-        not combos_only
+        (combos is None or bool(listing.collection) == (combos == "only"))
         and (status is None or listing.status in FILTER_WORDS[status])
         and (not event or listing.event_ticker == event)
         and (not series or listing.series_ticker == series)
@@ -250,8 +127,21 @@ def _time_filter(query: Query, status: str | None) -> Callable[[Listing], bool]:
         raise nested(
             400, "invalid_parameters", "incompatible filters", f"{', '.join(asked)} with status {status}"
         )
+    if family == "updated":
+        _require_alone(query)
     fits = within(query, f"min_{family}_ts", f"max_{family}_ts")
     return lambda listing: (ts := _family_ts(listing, family)) is not None and fits(ts)
+
+
+def _require_alone(query: Query) -> None:
+    """Markets by their last update go with no other filter than `mve_filter=exclude`, which `series_ticker` needs
+    (openapi.yaml, GetMarkets). Raises Refused."""
+    others = [name for name in ("event_ticker", "tickers") if query.get(name)]
+    excludes = query.get("mve_filter") == "exclude"
+    if query.get("mve_filter") == "only" or (query.get("series_ticker") and not excludes):
+        others.append("mve_filter other than exclude")
+    if others:
+        raise nested(400, "invalid_parameters", "incompatible filters", f"updated with {', '.join(others)}")
 
 
 def _family_ts(listing: Listing, family: str) -> int | None:

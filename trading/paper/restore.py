@@ -7,7 +7,7 @@ from trading.domain.markets import MarketStatus
 from trading.domain.matching import Order
 from trading.paper.catalog import Catalog
 from trading.paper.ledger import Ledger
-from trading.paper.listing import Listing
+from trading.paper.listing import Listing, holder
 from trading.paper.records import FillRecord, MarketKept, OrderRecord
 
 
@@ -21,7 +21,7 @@ def restore_listings(catalog: Catalog, ledger: Ledger) -> None:
             listing.book.rest(resting)
             listing.recorded.restore(resting)
         for position in ledger.holders(kept.ticker):
-            listing.holdings[position.account_id] = position.lots
+            listing.holdings[holder(position.account_id, position.subaccount)] = position.lots
             listing.open_interest += max(0, position.lots)
     for record in ledger.history:
         if isinstance(record, FillRecord) and record.ticker in catalog.listings:
@@ -36,4 +36,4 @@ def book_order(order: OrderRecord, lots: int) -> Order:
 def _restore_state(listing: Listing, kept: MarketKept) -> None:
     listing.status = MarketStatus(kept.status)
     listing.result, listing.value_ticks, listing.settled_ms = kept.result, kept.value_ticks, kept.settled_ms
-    listing.last_ticks = kept.last_ticks
+    listing.last_ticks, listing.determined_ms = kept.last_ticks, kept.determined_ms

@@ -10,20 +10,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from aiohttp import WSCloseCode, web
 
-from trading.paper import rest_orders, rest_portfolio, rest_public
-from trading.paper.accounts import Member, load_or_make
+from trading.paper import (
+    control_door,
+    fault_door,
+    rest_account,
+    rest_batches,
+    rest_candles,
+    rest_catalog,
+    rest_exchange,
+    rest_groups,
+    rest_history,
+    rest_orders,
+    rest_portfolio,
+    rest_public,
+    rest_queues,
+    rest_subaccounts,
+)
+from trading.paper.archive import Archive
 from trading.paper.auth import Verifier
+from trading.paper.conduct import Conduct
 from trading.paper.exchange import Exchange
-from trading.paper.faults import Fault, Faults
+from trading.paper.faults import Faults
+from trading.paper.fill_models import FillModel
+from trading.paper.frontdoor import IDENTITIES, Frontdoor
 from trading.paper.hub import Hub
 from trading.paper.journal import Journal, JournalFailed
+from trading.paper.keyring import Keyring
+from trading.paper.lag import LaggedReads
 from trading.paper.limits import TIERS, Limits
 from trading.paper.records import AccountOpened
-from trading.paper.refusals import bad_request
-from trading.paper.service import SERVICE, Service, answer, refusals
+from trading.paper.service import SERVICE, Service, refusals
+from trading.paper.stream_limits import StreamLimits
 from trading.paper.websocket import stream
 from trading.paper.world import World
 
@@ -35,7 +54,7 @@ WS_PATH = "/trade-api/ws/v2"
 JOURNAL_FILE = "journal.jsonl"
 TICK_SECONDS = 0.1
 RETIRE_EVERY_TICKS = 600
-MOST_BODY_BYTES = 256 * 1024
+MOST_BODY_BYTES = 4 * 1024 * 1024  # a batch of cancels for the whole write bucket of the highest tier
 
 
 class WorldEnded(Exception):
@@ -51,34 +70,49 @@ class PaperServer:
     port: int = 0
     tier: str = "advanced"
     with_faults: bool = False
-    buffer_bytes: int = 8 * 1024 * 1024
+    stream_limits: StreamLimits = field(default_factory=StreamLimits)
+    shards: int = 1
+    door: Frontdoor = field(default_factory=Frontdoor)
+    fill_model: FillModel = FillModel.PESSIMISTIC
+    conduct: Conduct = field(default_factory=Conduct)
     service: Service = field(init=False)
     _runner: web.AppRunner | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def rest_url(self) -> str:
-        return f"http://{HOST}:{self.port}{REST_PATH}"
+        return f"http{self.door.secured}://{HOST}:{self.port}{REST_PATH}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://{HOST}:{self.port}{WS_PATH}"
+        return f"ws{self.door.secured}://{HOST}:{self.port}{WS_PATH}"
 
     async def start(self) -> None:
         """Read accounts and journal, begin the world, open the port. Raises AccountsUnreadable,
-        JournalDamaged, OSError."""
-        members = load_or_make(self.home)
-        self.service = build_service(self.home / JOURNAL_FILE, members, self.tier, self.buffer_bytes)
+        JournalDamaged, DoorUnusable, WorldEnded, OSError."""
+        ssl_context = self.door.ssl_context()
+        self.service = build_service(
+            self.home,
+            self.tier,
+            self.stream_limits,
+            shards=self.shards,
+            fill_model=self.fill_model,
+            conduct=self.conduct,
+        )
+        self.service.with_faults = self.with_faults
+        self.service.introduction = IDENTITIES[self.door.identity]
         self._tasks = [
             asyncio.create_task(self.world.run(self.service.exchange), name="paper world"),
             asyncio.create_task(self._pass_time_forever(), name="paper clock"),
         ]
         await asyncio.sleep(0)  # the world lists its first markets before the port opens
-        self._runner = web.AppRunner(
-            application(self.service, with_faults=self.with_faults), access_log=None, shutdown_timeout=0.5
-        )
+        for task in self._tasks:
+            if task.done():
+                self._require_health(task)
+        await self.service.journal.settled()  # what was listed has been told before anybody listens
+        self._runner = web.AppRunner(application(self.service), access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, HOST, self.port)
+        site = web.TCPSite(self._runner, HOST, self.port, ssl_context=ssl_context)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -99,7 +133,7 @@ class PaperServer:
         """Close sockets, end the world, write the journal's rest."""
         if not self._tasks:
             return  # it never started
-        await asyncio.gather(*(_close(socket) for socket in list(self.service.sockets)))
+        await asyncio.gather(*(_close(socket) for socket in list(self.service.connections)))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -137,54 +171,64 @@ async def _close(socket: web.WebSocketResponse) -> None:
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"exchange stops")
 
 
-def build_service(journal_path: Path, members: list[Member], tier: str, buffer_bytes: int) -> Service:
-    """Engine, journal, hub and guards, put together inside the running loop."""
-    journal = Journal(journal_path)
-    exchange = Exchange(journal)
+def build_service(
+    home: Path,
+    tier: str,
+    stream_limits: StreamLimits,
+    *,
+    shards: int = 1,
+    fill_model: FillModel = FillModel.PESSIMISTIC,
+    conduct: Conduct,
+) -> Service:
+    """Engine, journal, hub and guards, put together inside the running loop. Raises AccountsUnreadable,
+    JournalDamaged."""
+    keyring = Keyring(home)
+    journal = Journal(home / JOURNAL_FILE)
+    exchange = Exchange(journal, shards=shards, fill_model=fill_model)
+    exchange.upkeep.keeps = conduct.maintenance
     hub = Hub(exchange, journal)
     journal.start()
-    for member in members:
-        exchange.open_account(AccountOpened(member.account_id, member.name, member.balance))
-    keys = {key.key_id: key for member in members for key in member.keys}
+    for member in keyring.members:
+        exchange.open_account(
+            AccountOpened(member.account_id, member.name, member.balance, exchange.now_ms())
+        )
+    limits = Limits(TIERS[tier], time.monotonic, shards=len(exchange.shards))
+    for account in exchange.ledger.accounts.values():
+        if account.level:
+            limits.grant(account.account_id, account.level)
     return Service(
         exchange=exchange,
         journal=journal,
         hub=hub,
-        verifier=Verifier(keys, exchange.now_ms),
-        limits=Limits(TIERS[tier], time.monotonic),
+        verifier=Verifier(keyring.keys, exchange.now_ms),
+        limits=limits,
         faults=Faults(),
-        buffer_bytes=buffer_bytes,
+        stream_limits=stream_limits,
+        keyring=keyring,
+        archive=Archive(conduct, exchange.now),
+        lag=LaggedReads(exchange.steps, conduct.read_lag, exchange.now),
     )
 
 
-def application(service: Service, *, with_faults: bool) -> web.Application:
-    """The aiohttp application; `/__faults` exists only on request."""
-    app = web.Application(middlewares=[refusals], client_max_size=MOST_BODY_BYTES)
+def application(service: Service) -> web.Application:
+    """The aiohttp application; planned faults and their control endpoint exist only on request."""
+    tricks = [fault_door.faulty(REST_PATH, WS_PATH)] if service.with_faults else []
+    app = web.Application(middlewares=[refusals, *tricks], client_max_size=MOST_BODY_BYTES)
     app[SERVICE] = service
+    app.add_routes(rest_exchange.routes(REST_PATH))
+    app.add_routes(rest_history.routes(REST_PATH))
+    app.add_routes(rest_catalog.routes(REST_PATH))
+    app.add_routes(rest_candles.routes(REST_PATH))
     app.add_routes(rest_public.routes(REST_PATH))
     app.add_routes(rest_portfolio.routes(REST_PATH))
+    app.add_routes(rest_account.routes(REST_PATH))
+    app.add_routes(rest_subaccounts.routes(REST_PATH))
+    app.add_routes(rest_batches.routes(REST_PATH))
     app.add_routes(rest_orders.routes(REST_PATH))
+    app.add_routes(rest_queues.routes(REST_PATH))
+    app.add_routes(rest_groups.routes(REST_PATH))
     app.router.add_get(WS_PATH, stream)
-    if with_faults:
-        app.add_routes(
-            [web.post("/__faults", _plan), web.get("/__faults", _planned), web.delete("/__faults", _forget)]
-        )
+    if service.with_faults:
+        app.add_routes(fault_door.routes())
+        app.add_routes(control_door.routes())
     return app
-
-
-async def _plan(request: web.Request) -> web.Response:
-    try:
-        fault = msgspec.json.decode(await request.read(), type=Fault)
-    except msgspec.DecodeError as error:
-        raise bad_request(str(error)) from error
-    request.app[SERVICE].faults.plan(fault)
-    return answer({}, 201)
-
-
-async def _planned(request: web.Request) -> web.Response:
-    return answer({"faults": request.app[SERVICE].faults.planned})
-
-
-async def _forget(request: web.Request) -> web.Response:
-    request.app[SERVICE].faults.planned.clear()
-    return web.Response(status=204)

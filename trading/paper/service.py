@@ -8,24 +8,40 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
 from trading.paper.accounts import ApiKey
+from trading.paper.archive import Archive
 from trading.paper.auth import HEADERS, Verifier, require_scope
+from trading.paper.commands import Session
 from trading.paper.exchange import Exchange
 from trading.paper.faults import Dropped, Faults
 from trading.paper.hub import Hub
 from trading.paper.journal import Journal, JournalFailed
-from trading.paper.limits import DEFAULT_COST, Limits
+from trading.paper.keyring import Keyring
+from trading.paper.lag import LaggedReads
+from trading.paper.ledger import Ledger
+from trading.paper.limits import DEFAULT_COST, UNSCOPED, Limits, Route, route_of
 from trading.paper.refusals import Refused, nested
+from trading.paper.stream_limits import StreamLimits
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 KeyedHandler = Callable[[web.Request, ApiKey], Awaitable[web.StreamResponse]]
+
+
+class Connection(Protocol):
+    """One client of the stream."""
+
+    account_id: str
+    session: Session
+
+    def cut(self) -> None:
+        """End the connection without a goodbye."""
 
 
 @dataclass(slots=True)
@@ -38,9 +54,18 @@ class Service:
     verifier: Verifier
     limits: Limits
     faults: Faults
-    buffer_bytes: int = 8 * 1024 * 1024
-    sockets: set[web.WebSocketResponse] = field(default_factory=set)
+    keyring: Keyring
+    archive: Archive
+    lag: LaggedReads
+    with_faults: bool = False
+    introduction: str = "paper exchange"
+    stream_limits: StreamLimits = field(default_factory=StreamLimits)
+    connections: dict[web.WebSocketResponse, Connection] = field(default_factory=dict)
     closing: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def reads_from(self) -> Ledger:
+        """The ledger that balance, orders, fills and positions are read from."""
+        return self.lag.ledger()
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
@@ -89,15 +114,30 @@ def reads(
     return guarded
 
 
-def writes(handler: KeyedHandler, *, cost: int = DEFAULT_COST) -> Handler:
-    """Only for a key that may trade. Acceptance and refusal alike leave after the journal is on the disk."""
+async def routed(request: web.Request) -> Route:
+    """Which shard a single write is billed to, read from its query and its body (API.md 7)."""
+    if request.app[SERVICE].limits.shards == 1:
+        return UNSCOPED
+    try:
+        body = msgspec.json.decode(await request.read() or b"{}")
+    except msgspec.DecodeError:
+        return UNSCOPED  # it will be refused
+    return route_of(request.query, body if isinstance(body, dict) else {})
+
+
+def writes(
+    handler: KeyedHandler, *, cost: int = DEFAULT_COST, scope: str = "write::trade", billed: bool = True
+) -> Handler:
+    """Only for a key that has the scope. Acceptance and refusal alike leave after the journal is on the disk. A batch
+    bills itself (`billed=False`), once it knows how many items it has."""
 
     @functools.wraps(handler)
     async def guarded(request: web.Request) -> web.StreamResponse:
         service = request.app[SERVICE]
         key = service.verifier.identify(request.headers, request.method, signed_path(request))
-        require_scope(key, "write::trade")
-        service.limits.write(key.account_id, cost)
+        require_scope(key, scope)
+        if billed:
+            service.limits.write(key.account_id, cost, await routed(request))
         try:
             return await handler(request, key)
         finally:

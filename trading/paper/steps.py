@@ -3,8 +3,7 @@ in order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trading.paper.events import Event, OrderChanged, PositionChanged
@@ -23,7 +22,7 @@ class Step:
     at_ms: int
     records: list[Record] = field(default_factory=list)
     orders: dict[str, OrderRecord] = field(default_factory=dict)  # only the last state of each goes out
-    positions: dict[tuple[str, str], None] = field(default_factory=dict)
+    positions: dict[tuple[str, int, int, str], None] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
 
@@ -38,6 +37,7 @@ class Steps:
         self._clock_ms = clock_ms
         self._publish = publish
         self._current: Step | None = None
+        self.witness: Callable[[int, list[Record]], None] | None = None  # hears what is journaled
 
     @property
     def current(self) -> Step:
@@ -46,19 +46,22 @@ class Steps:
             raise RuntimeError("accounts and books change within a step only")
         return self._current
 
-    @contextmanager
-    def step(self) -> Iterator[Step]:
+    def step(self) -> Running:
         """Run a step. It is committed even when the caller fails half-way: memory has changed, so the journal
         must know."""
+        return Running(self)
+
+    def begin(self) -> Step | None:
+        """A new step, or None within one. For `Running`."""
         if self._current is not None:
-            yield self._current
-            return
-        self._current = step = Step(self._clock_ms())
-        try:
-            yield step
-        finally:
-            self._current = None
-            self._commit(step)
+            return None
+        self._current = Step(self._clock_ms())
+        return self._current
+
+    def end(self, step: Step) -> None:
+        """Commit it. For `Running`."""
+        self._current = None
+        self._commit(step)
 
     def book(self, record: Record) -> None:
         """Apply a record and have it journaled with the step."""
@@ -69,7 +72,8 @@ class Steps:
             return
         step.records.append(record)
         if isinstance(record, FillRecord | SettlementRecord):
-            step.positions[record.account_id, record.ticker] = None
+            key = (record.account_id, record.subaccount, record.exchange_index, record.ticker)
+            step.positions[key] = None
 
     def tell(self, event: Event) -> None:
         self.current.events.append(event)
@@ -79,12 +83,33 @@ class Steps:
         events = [*step.events, *(OrderChanged(order) for order in step.orders.values())]
         events += [self._position(*key) for key in step.positions]
         sequence = self._journal.append(step.at_ms, records) if records else self._journal.sequence
+        if records and self.witness is not None:
+            self.witness(step.at_ms, records)
         if events:
             self._publish(sequence, events)
 
-    def _position(self, account_id: str, ticker: str) -> Event:
+    def _position(self, account_id: str, subaccount: int, shard: int, ticker: str) -> Event:
         account = self.ledger.accounts[account_id]
-        position = account.positions.get(ticker)
+        position = account.purse(subaccount, shard).positions.get(ticker)
         if position is None:
-            position = next(p for p in reversed(account.settled_positions) if p.ticker == ticker)
-        return PositionChanged(account_id, ticker, position_message(position))
+            settled = (p for p in reversed(account.settled_positions) if p.subaccount == subaccount)
+            position = next(p for p in settled if p.ticker == ticker)
+        return PositionChanged(account_id, ticker, position_message(position), subaccount)
+
+
+class Running:
+    """The context of a step. A class, because each order makes one and a generator costs several times as much."""
+
+    __slots__ = ("_began", "_steps")
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._began: Step | None = None
+
+    def __enter__(self) -> Step:
+        self._began = self._steps.begin()
+        return self._began or self._steps.current
+
+    def __exit__(self, *_: object) -> None:
+        if self._began is not None:
+            self._steps.end(self._began)

@@ -41,6 +41,13 @@ def cents(amount: Decimal) -> int:
     return int(amount * 100)
 
 
+def json_number(amount: Decimal | None) -> int | float | None:
+    """A JSON number, for the fee multipliers: the contract has them as numbers, not as strings."""
+    if amount is None:
+        return None
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
 def ticks_decimal(ticks: Ticks) -> Decimal:
     return Decimal(ticks) / TICKS_PER_DOLLAR
 

@@ -25,6 +25,8 @@ Rules for a world
 6. House orders (`house_submit`) have unlimited funds, no fees and no journal. Recorded liquidity (`external_*`)
    never matches other recorded liquidity, only orders of accounts and of the house; do not mix the house's orders
    and recorded liquidity in one market.
+7. While trading is paused for the exchange, house orders are dropped (0 filled, 0 remaining), recorded changes are held
+   back until it resumes, and recorded prints are passed over: nothing trades in a pause.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Protocol
 
 from trading.domain.matching import Lots, Ticks
@@ -104,11 +107,32 @@ class Venue(Protocol):
         self, ticker: str, result: str, value_ticks: Ticks | None = None, expiration_value: str = ""
     ) -> None:
         """Fix the outcome: result yes, no or scalar; `value_ticks` is the YES contract's value (needed for
-        scalar only). Closes the market first if it is open. Status determined. Nothing is paid yet."""
+        scalar only). Closes the market first if it is open. Status determined. Nothing is paid yet. An outcome that
+        stands is not changed."""
+
+    def void(self, ticker: str) -> None:
+        """Determine a market whose question cannot be answered: scalar, at the last traded price (the middle when
+        nothing traded)."""
+
+    def dispute(self, ticker: str) -> None:
+        """Question a determined outcome: `settle` does nothing until `determine` has fixed it anew. The engine settles
+        it `settlement_timer_seconds` later, unless the world does so earlier."""
 
     def settle(self, ticker: str) -> None:
         """Pay the positions of all accounts: YES the value, NO 1 - value. Status finalized. Needs
         `determine`; idempotent."""
+
+    def change_series_fee(self, ticker: str, fee_type: str, multiplier: Decimal, at: datetime) -> None:
+        """Schedule new fees of a series; `GET /series/fee_changes` tells of them."""
+
+    def change_event_fee(
+        self, ticker: str, fee_type: str | None, multiplier: Decimal | None, at: datetime
+    ) -> None:
+        """Schedule an event's override of its series' fees; None for both clears it. Publishes `event_fee_update` when
+        it comes."""
+
+    def set_active(self, *, exchange: bool | None = None, trading: bool | None = None) -> None:
+        """Pause or resume the whole exchange, or only trading, in all markets (API.md 8)."""
 
     # The house: simulated participants
 
@@ -138,9 +162,14 @@ class Venue(Protocol):
     def replace_external_book(self, ticker: str, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """A recorded snapshot. Own orders keep their place in the queue as far as the new sizes allow."""
 
+    def lose_external_book(self, ticker: str) -> None:
+        """The recorded book is not known any more: it is emptied, and until the next `replace_external_book` new orders
+        are refused (`trading_is_paused`). Our resting orders stay, with what stood ahead of them as the bound of what
+        may stand there afterwards."""
+
     def external_delta(self, ticker: str, side: BookSide, price_ticks: Ticks, delta_lots: Lots) -> None:
         """A recorded signed change of one level. New size joins behind our orders and hits ours when it crosses
-        them; removed size is taken from behind our orders first (pessimistic)."""
+        them; of removed size the fill model guesses what stood ahead of our orders (`fill_models`)."""
 
     def external_trade(
         self,

@@ -1,16 +1,16 @@
-"""The definitions of recorded markets: what `GET /events/{ticker}` said after settlement (API.md 9)."""
+"""The definitions of recorded markets: what `GET /events/{ticker}` said (API.md 9), at best after settlement."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from trading.recordings.reader import NoRecordingError
+from trading.recordings.files import METADATA, NoRecordingError, is_ticker
 
 
 class _Answer(msgspec.Struct):
@@ -22,7 +22,15 @@ class _Metadata(msgspec.Struct):
     response: _Answer
 
 
-_metadata = msgspec.json.Decoder(_Metadata)
+class _Kept(msgspec.Struct):
+    response: msgspec.Raw
+    fetched_at_ms: int
+    url: str
+    status: int = 200
+
+
+_metadata: Final = msgspec.json.Decoder(_Metadata)
+_SETTLED: Final = frozenset({"finalized", "settled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +52,46 @@ class RecordedMarket:
 
 
 def read_definitions(root: Path) -> dict[str, RecordedMarket]:
-    """Every market that `metadata/*.json` defines, by ticker.
+    """Every settled market that `metadata/*.json` defines, by ticker: no settlement, no replay.
 
-    Raises ValueError, naming the file, when one cannot be read: no settlement, no replay.
+    Raises ValueError, naming the file, when one cannot be read.
     """
-    found: dict[str, RecordedMarket] = {}
-    for file in sorted((root / "metadata").glob("*.json")):
+    return {ticker: market for ticker, market in _read(root) if market is not None}
+
+
+def read_states(root: Path) -> dict[str, str]:
+    """Every defined market by ticker, as "settled" or "open". Raises ValueError like `read_definitions`."""
+    return {ticker: "open" if market is None else "settled" for ticker, market in _read(root)}
+
+
+def write_event(root: Path, event_ticker: str, answer: bytes, *, url: str, fetched_at_ms: int) -> None:
+    """Keep what the exchange answered to `GET /events/{ticker}`, as it came; an earlier answer is replaced.
+
+    Raises ValueError when it is no JSON object or the ticker is no name for a file, and OSError.
+    """
+    if not is_ticker(event_ticker):
+        raise ValueError(f"{event_ticker!r} is not a ticker")
+    kept = _Kept(msgspec.Raw(answer), fetched_at_ms, url)
+    msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
+    file = root / METADATA / f"{event_ticker}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".tmp")
+    partial.write_bytes(msgspec.json.encode(kept) + b"\n")
+    partial.replace(file)
+
+
+def _read(root: Path) -> Iterator[tuple[str, RecordedMarket | None]]:
+    for file in sorted((root / METADATA).glob("*.json")):
         try:
             answer = _metadata.decode(file.read_bytes()).response
-            found.update({market["ticker"]: _recorded(answer.event, market) for market in answer.markets})
+            yield from [_defined(answer.event, market) for market in answer.markets]
         except (msgspec.DecodeError, KeyError, ValueError) as error:
-            raise ValueError(f"{file.name} does not define settled markets: {error!r}") from error
-    return found
+            raise ValueError(f"{file.name} does not define markets: {error!r}") from error
+
+
+def _defined(event: dict[str, Any], market: dict[str, Any]) -> tuple[str, RecordedMarket | None]:
+    is_settled = market.get("status", "settled") in _SETTLED
+    return market["ticker"], _recorded(event, market) if is_settled else None
 
 
 def definition_of(root: Path, ticker: str) -> RecordedMarket:

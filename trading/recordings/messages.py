@@ -15,9 +15,10 @@ from trading.domain.matching import Lots, Ticks
 from trading.domain.orders import BookSide, Side
 
 # A number that is none, or is finer than the exchange's steps, makes a line that we cannot use.
-Price = Annotated[str, Meta(pattern=r"^[01]\.\d{1,4}$")]
-Count = Annotated[str, Meta(pattern=r"^\d+(\.\d{1,2})?$")]
-Change = Annotated[str, Meta(pattern=r"^-?\d+(\.\d{1,2})?$")]
+Price = Annotated[str, Meta(pattern=r"^(0\.[0-9]{1,4}|1\.0{1,4})$")]
+Count = Annotated[str, Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,2})?$")]
+Change = Annotated[str, Meta(pattern=r"^-?[0-9]{1,10}(\.[0-9]{1,2})?$")]
+Whole = Annotated[int, Meta(ge=0, lt=2**53)]
 
 WireLevel = tuple[Price, Count]
 WireSide = Literal["yes", "no"]
@@ -41,7 +42,7 @@ class DeltaBody(msgspec.Struct, frozen=True):
     delta_fp: Change
     side: WireSide
     market_id: str = ""
-    ts_ms: int | None = None
+    ts_ms: Whole | None = None
 
 
 class TradeBody(msgspec.Struct, frozen=True):
@@ -54,32 +55,41 @@ class TradeBody(msgspec.Struct, frozen=True):
     count_fp: Count
     taker_outcome_side: WireSide
     taker_book_side: Literal["bid", "ask"]
-    ts_ms: int
+    ts_ms: Whole
     is_block_trade: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag_field="type", tag="orderbook_snapshot"):
-    sid: int
-    seq: int
+    sid: Whole
+    seq: Whole
     msg: SnapshotBody
 
 
 class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="orderbook_delta"):
-    sid: int
-    seq: int
+    sid: Whole
+    seq: Whole
     msg: DeltaBody
 
 
 class Trade(msgspec.Struct, frozen=True, tag_field="type", tag="trade"):
-    sid: int
-    seq: int
+    sid: Whole
+    seq: Whole
     msg: TradeBody
+
+
+class Misplaced(msgspec.Struct, frozen=True):
+    """Receipt and number of a message that came too late: what is later or higher before it is in doubt as well."""
+
+    recv_ms: int
+    seq: int
+    is_trade: bool
 
 
 class Gap(msgspec.Struct, frozen=True):
     """Something is missing here: a book built so far must not be believed until the next snapshot."""
 
     reason: str
+    misplaced: Misplaced | None = None
 
 
 Event = Snapshot | Delta | Trade
@@ -88,7 +98,7 @@ Event = Snapshot | Delta | Trade
 class Line(msgspec.Struct, frozen=True):
     """One line of a recording: our clock at receipt, and what the exchange sent."""
 
-    recv_ms: int
+    recv_ms: Whole
     event: Event
 
 

@@ -109,7 +109,18 @@ def deed(verb: str) -> str:
         "trading.pause": "Paused trading",
         "trading.resume": "Resumed trading",
         "order.fill": "Filled",
+        "exchange.state": "Heard from the exchange",
+        "drift.note": "Noted a change at the exchange",
+        "drift.acknowledge": "Acknowledged a change at the exchange",
         "order.cancel_requested": "Asked to cancel",
+        "work.open": "Found a difference with the exchange",
+        "work.acknowledge": "Acknowledged a difference",
+        "work.resolve": "Resolved a difference",
+        "autonomy.raise": "Gave the analyst more room",
+        "autonomy.lower": "Gave the analyst less room",
+        "limit.set": "Changed a limit",
+        "trading.liquidate": "Asked to sell everything",
+        "liquidation.done": "Ended the liquidation",
         "entry.spent": "Entered by link",
     }
     plain = verb.removeprefix("proposal.").replace(".", " ").replace("_", " ").capitalize()
@@ -120,6 +131,12 @@ def deed(verb: str) -> str:
 def other(price: Decimal | None) -> Decimal | None:
     """The same price on the other side's scale."""
     return None if not price else prices.complement(price)
+
+
+@register.filter
+def origin(name: str) -> str:
+    """Where an order without a proposal came from."""
+    return {"external": "placed elsewhere", "orphan": "ours, without a record"}.get(name, name)
 
 
 @register.filter

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from django import template
 
 from trading.domain import prices
+from trading.domain.candles import Candle
 
 register = template.Library()
 
@@ -100,6 +102,40 @@ def use_bar(used: Decimal, limit: Decimal) -> dict[str, Any]:
         "width": f"{min(share * 86, Decimal(100)):.1f}%",
         "tone": tone,
     }
+
+
+@register.inclusion_tag("trading/_sparkline.html")
+def sparkline(candles: list[Candle]) -> dict[str, Any]:
+    """The traded price at the end of each minute as a line, volume below; from the first known price on.
+
+    A minute without a trade carries the last price; before the first trade there is no line.
+    """
+    known = [(each, each.last) for each in candles if each.last is not None]
+    if len(known) < 2:
+        return {"points": "", "traded": any(each.volume for each in candles)}
+    closes = [price for _, price in known]
+    low, high = min(closes), max(closes)
+    room = max(high - low, Decimal("0.01"))
+    most = max(each.volume for each, _ in known) or Decimal(1)
+    step = Decimal(1000) / (len(known) - 1)
+    points = (f"{n * step:.1f},{(high - price) / room * 72 + 4:.1f}" for n, price in enumerate(closes))
+    width = max(step * Decimal("0.6"), Decimal(2))
+    apart = (1000 - width) / (len(known) - 1)  # the last bar ends where the line does
+    heights = ((n * apart, each.volume / most * 18) for n, (each, _) in enumerate(known) if each.volume)
+    return {
+        "points": " ".join(points),
+        "bars": [(f"{x:.1f}", f"{100 - height:.1f}", f"{height:.1f}") for x, height in heights],
+        "width": f"{width:.1f}",
+        "low": low, "high": high, "first": closes[0], "last": closes[-1],
+        "from": _at(known[0][0]), "to": _at(known[-1][0]),
+        "volume": sum((each.volume for each, _ in known), Decimal(0)),
+        "holes": sum(not each.is_whole for each, _ in known),
+        "candles": [(_at(each), each) for each, _ in known[:-13:-1]],
+    }  # fmt: skip
+
+
+def _at(candle: Candle) -> datetime:
+    return datetime.fromtimestamp(candle.end_ms / 1000, UTC)
 
 
 @register.inclusion_tag("trading/_life.html")

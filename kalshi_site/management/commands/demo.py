@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection
 
+from kalshi_site import guards
 from kalshi_site.management.supervisor.layout import Layout
 from kalshi_site.management.supervisor.state import AlreadyRunning, RunLock
 
@@ -72,6 +73,7 @@ def empty(layout: Layout) -> None:
             path.unlink()
     else:
         call_command("migrate", interactive=False, verbosity=0)
+        guards.remove(connection)  # flush makes them anew
         call_command("flush", interactive=False, verbosity=0)
     shutil.rmtree(layout.paper, ignore_errors=True)
     for path in (layout.credentials, layout.var / "deployment_id", layout.state, layout.runtime):

@@ -10,7 +10,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from kalshi_site.management.supervisor.doctor import examine
+from kalshi_site.management.supervisor.doctor import examine, examine_exchange
+from kalshi_site.management.supervisor.modes import MODES, enter_mode
 
 SIGNS = {"ok": "✓", "warning": "!", "failure": "✗"}
 
@@ -23,9 +24,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true")
+        parser.add_argument(
+            "--exchange",
+            action="store_true",
+            help="look at the connection instead: address, TLS, clock, keys, scopes, limits, stream",
+        )
+        parser.add_argument("--mode", choices=MODES, help="the profile to look at (default: KALSHI_PROFILE)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings = examine()
+        enter_mode(options["mode"])
+        findings = examine_exchange() if options["exchange"] else examine()
         if options["json"]:
             self.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:
@@ -33,4 +41,5 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {SIGNS[finding.verdict]} {finding.name:<18} {finding.detail}")
                 if finding.verdict != "ok":
                     self.stdout.write(f"    {'':<18} → {finding.fix}")
+        # 0: nothing, or warnings only; 1: something does not work.
         sys.exit(1 if any(finding.verdict == "failure" for finding in findings) else 0)

@@ -5,36 +5,56 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from functools import partial
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from kalshi_site.wiring import read_signer
-from trading.exchange.market_data import open_market_data
-from trading.exchange.stream import open_stream
-from trading.market_data.feed import Feed
+from kalshi_site import fenced, heartbeat
+from kalshi_site.locks import Held
+from kalshi_site.wiring import feed_chores, feed_stream, note_drift, public_data
+from trading.market_data.feed import LEASE, LEASE_TTL, Feed
 
 
 class Command(BaseCommand):
     help = "Follow the exchange's markets: books in memory, quotes into the database, prices to the pages."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asyncio.run(_feed())
+        heartbeat.begin("feed")
+        # A feed that only stands by ends in order too, so that its heartbeat leaves with it.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        with (
+            fenced.standing_by(LEASE, ttl=LEASE_TTL) as held,
+            asyncio.Runner(loop_factory=_loop_factory()) as runner,
+        ):
+            runner.run(_feed(held))
 
 
-async def _feed() -> None:
+async def _feed(held: Held) -> None:
+    note_drift("feed")
     feed = Feed(
-        exchange=open_market_data(settings.KALSHI_REST_URL),
-        open_stream=partial(open_stream, settings.KALSHI_WS_URL, read_signer()),
+        held=held,
+        exchange=public_data(),
+        chores=feed_chores(),
+        open_stream=feed_stream,
         on_ready=_tell_ready,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, feed.stop)
     await feed.run()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop reads sockets for less; it is there on Linux alone."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _tell_ready() -> None:

@@ -13,6 +13,7 @@ from kalshi_site.env import ConfigError
 from kalshi_site.management.supervisor import start
 from kalshi_site.management.supervisor.children import ChildFailed
 from kalshi_site.management.supervisor.layout import UnsafeDirectory
+from kalshi_site.management.supervisor.modes import MODES, enter_mode
 from kalshi_site.management.supervisor.ports import NoPort
 
 
@@ -27,9 +28,13 @@ class Command(BaseCommand):
         )
         parser.add_argument("--detach", action="store_true", help="return when everything is ready")
         parser.add_argument("--open", action="store_true", help="open the browser when ready")
+        parser.add_argument(
+            "--mode", choices=MODES, help="paper, or Kalshi's demo exchange (default: KALSHI_PROFILE)"
+        )
         parser.add_argument("--no-demo", action="store_true", help="make no demo logins")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        enter_mode(options["mode"])
         wishes = start.Wishes(
             port=options["port"] or settings.PORT, demo=not options["no_demo"], browse=options["open"]
         )

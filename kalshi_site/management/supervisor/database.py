@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from kalshi_site import guards
 from kalshi_site.env import ConfigError, Problem
 from kalshi_site.management.supervisor.layout import Layout
 
@@ -33,6 +34,7 @@ def bring_up_to_date(layout: Layout) -> str:
     copied = _back_up(layout) if pending and applied else ""
     if pending:
         call_command("migrate", interactive=False, verbosity=0)
+    guards.install(connection)  # an upgrade without a migration may have brought others
     _private_files()
     faults = run_checks(tags=[Tags.database], databases=["default"])
     connection.close()

@@ -30,9 +30,14 @@ SHARED_SETTINGS = (
         "LOG_LEVEL",
         "LOG_FORMAT",
         "PROPOSAL_TTL_SECONDS",
+        "ORDER_LIFETIME_SECONDS",
+        "ORDER_EXPIRY_SECONDS",
+        "ORDERS_PER_MINUTE",
+        "ORDER_GROUP_CONTRACTS",
     ),
-    *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS"),
+    *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "KALSHI_CA_FILE"),
 )
+LONGEST_MESSAGE = 16_384  # bytes that a page or script may send over the live channel at once
 READ = ("KALSHI_READ_KEY_ID", "KALSHI_READ_KEY_FILE")
 TRADE = ("KALSHI_TRADE_KEY_ID", "KALSHI_TRADE_KEY_FILE")
 
@@ -81,7 +86,10 @@ class Plan:
             [self._command("feed", "Feed", READ)],
             [self._command("execution", "Execution", READ + TRADE)],
             # Together: none waits for another to start, and one after another they would not stop in time.
-            [self._worker("update", READ), self._worker("agent", ()), self._beat(), self._web()],
+            [
+                self._command("watchdog", "Watchdog", TRADE),
+                *(self._worker("update", READ), self._worker("agent", ()), self._beat(), self._web()),
+            ],
         ]
         return [stage for stage in stages if stage]
 
@@ -157,6 +165,8 @@ class Plan:
             "--no-server-name",
             "--application-close-timeout",
             "1",
+            "--websocket-max-message-size",
+            str(LONGEST_MESSAGE),
             "kalshi_site.asgi:application",
         ]
         return ChildSpec(

@@ -43,7 +43,7 @@ class Screen:
             f"  {'Or' if number == 0 else '':<7} {line}"
             for number, line in enumerate(_login_lines(url, logins))
         ]
-        lines += [f"  API     {url}/api/docs      Health  {url}/readyz", ""]
+        lines += [f"  API     {url}/api/docs      Health  {url}/health", ""]
         lines += [
             "  Logs var/log/   Stop Ctrl+C or make stop   Start over: make demo-reset   Problems: make doctor",
             "",

@@ -18,6 +18,7 @@ from pathlib import Path
 from django.conf import settings
 
 from kalshi_site.assets import NOT_SERVED
+from kalshi_site.build import build_id
 from kalshi_site.env import ConfigError, Problem, Settings
 from kalshi_site.management.supervisor import database, people, screen
 from kalshi_site.management.supervisor.desk import Desk
@@ -33,6 +34,7 @@ from kalshi_site.management.supervisor.state import (
     read_state,
     running_state,
 )
+from portfolio import risk
 
 START_SECONDS = 180.0
 
@@ -78,6 +80,7 @@ def detached(wishes: Wishes) -> int:
     log = layout.log_file("desk")
     argv = [sys.executable, "manage.py", "up", "--port", str(wishes.port)]
     argv += [] if wishes.demo else ["--no-demo"]
+    # In the environment the profile is already the one that was asked for.
     with log.open("wb") as output:
         child = subprocess.Popen(
             argv,
@@ -130,6 +133,7 @@ def _run(layout: Layout, wishes: Wishes) -> int:
     _clear_metrics(layout)
     assets = _collect_static(plan)
     say.done("Database", database.bring_up_to_date(layout))
+    risk.accept_build(venue=plan.profile, build=build_id(), actor="up", reason="started as a whole")
     logins = _people(plan, wishes, state.url, say)
     write_private(layout.runtime, json.dumps(plan.runtime()))
     _await_static(assets, layout)
@@ -182,7 +186,8 @@ def _plan(layout: Layout, wishes: Wishes, say: screen.Screen) -> Plan:
 def _refuse_without_keys(own: Settings) -> None:
     missing = [name for name in READ + TRADE if not own.text(name)]
     if missing:
-        raise ConfigError(*(Problem("E951", f"{name} is missing.", "See .env.template.") for name in missing))
+        hint = "docs/how-to/connect-to-demo.md says how keys are made."
+        raise ConfigError(*(Problem("E951", f"{name} is missing.", hint) for name in missing))
 
 
 def _people(plan: Plan, wishes: Wishes, url: str, say: screen.Screen) -> list[people.Login]:

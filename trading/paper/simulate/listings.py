@@ -174,7 +174,7 @@ def _series(plan: SeriesPlan) -> dict[str, Any]:
     return {
         "ticker": plan.ticker, "title": plan.title, "category": plan.category, "categories": [plan.category],
         "frequency": plan.frequency, "tags": list(plan.tags), "fee_type": plan.fee_type.value,
-        "fee_multiplier": float(plan.fee_multiplier), "exchange_index": 0,
+        "fee_multiplier": float(plan.fee_multiplier), "exchange_index": plan.shard,
         "settlement_sources": [{"name": plan.source, "url": ""}], "additional_prohibitions": [],
         "contract_url": "", "contract_terms_url": "",
     }  # fmt: skip
@@ -188,7 +188,7 @@ def _event(plan: SeriesPlan, ticker: str, closes_at: int) -> dict[str, Any]:
         "sub_title": f"{close:%b} {close.day}, {close:%H:%M} UTC",
         "collateral_return_type": "MECNET" if plan.exclusive else "", "mutually_exclusive": plan.exclusive,
         "settlement_sources": [{"name": plan.source, "url": ""}], "strike_date": _iso(closes_at),
-        "strike_period": plan.frequency, "exchange_index": 0,
+        "strike_period": plan.frequency, "exchange_index": plan.shard,
     }  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _market(plan: SeriesPlan, event_ticker: str, strike: Strike, opens_at: int) 
         "created_time": _iso(opens_at - LEAD), "open_time": _iso(opens_at), "close_time": _iso(closes_at),
         "expected_expiration_time": settles, "latest_expiration_time": _iso(closes_at + 86_400),
         "settlement_timer_seconds": plan.settlement_timer, "can_close_early": False,
-        "notional_value_dollars": "1.0000", "settlement_bounds_type": "default", "exchange_index": 0,
+        "notional_value_dollars": "1.0000", "settlement_bounds_type": "default", "exchange_index": plan.shard,
         "price_level_structure": plan.grid.label, "price_ranges": plan.grid.ranges,
         **_strike_fields(plan, strike), **_rules(plan, clause, closes_at),
     }  # fmt: skip

@@ -77,6 +77,7 @@ class SeriesPlan:
     grid: Grid = LINEAR_CENT
     exclusive: bool = False
     pace: float = 1.0
+    shard: int = 0  # where the exchange has it (`--shards`)
 
 
 def round_step(size: Decimal) -> Decimal:
@@ -179,6 +180,7 @@ PLANS: tuple[SeriesPlan, ...] = (
         tags=("Indices",),
         measure=MERIDIAN,
         source=_INDEX_SOURCE,
+        shard=1,
         subject="the Meridian 100",
         period=15 * MINUTE,
         strikes=thresholds(5, share_of_level("0.0011")),
@@ -193,6 +195,7 @@ PLANS: tuple[SeriesPlan, ...] = (
         tags=("Indices",),
         measure=MERIDIAN,
         source=_INDEX_SOURCE,
+        shard=1,
         subject="the Meridian 100",
         period=5 * MINUTE,
         strikes=thresholds(3, share_of_level("0.0007")),
@@ -207,6 +210,7 @@ PLANS: tuple[SeriesPlan, ...] = (
         tags=("Indices",),
         measure=MERIDIAN,
         source=_INDEX_SOURCE,
+        shard=1,
         subject="the Meridian 100",
         period=HOUR,
         strikes=ranges(7, share_of_level("0.0028")),

@@ -1,0 +1,1 @@
+"""Pages of the books and of the trading state. Every form works without a script."""

@@ -1,0 +1,93 @@
+"""One feed writes: another stands by, and one that was frozen and outrun neither writes nor ends the other's quotes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.db.models import F
+
+from kalshi_site import fenced, locks
+from kalshi_site.models import Lease
+from tests.integration.test_feed import FakeExchange, Running, definition, feeding, quote, snapshot
+from trading.market_data.feed import LEASE
+from trading.models import Quote
+
+TTL = timedelta(seconds=30)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+async def no_connection_stays_open() -> AsyncIterator[None]:
+    yield
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def held() -> Iterator[locks.Held]:
+    with locks.lease(LEASE, ttl=TTL) as lease:
+        yield lease
+
+
+def take_over() -> None:
+    """Another feed takes the lease and writes what it sees."""
+    Lease.objects.filter(name=LEASE).update(holder="another", fence=F("fence") + 1)
+    Quote.objects.update(yes_bid=Decimal("0.30"), yes_ask=Decimal("0.32"), trusted=True)
+
+
+async def outrun(running: Running) -> None:
+    await running.until(lambda: quote("A") is not None)
+    running.stream.say(snapshot("A"))
+    await running.until(lambda: Quote.objects.filter(market="A", trusted=True).exists())
+    await sync_to_async(take_over)()
+    running.stream.say(snapshot("A", bid=4500, ask=4700))
+
+
+async def feed_until_outrun(held: locks.Held) -> None:
+    async with feeding(FakeExchange(definition("A")), held=held) as running:
+        await outrun(running)
+        await asyncio.sleep(0.3)
+
+
+async def test_an_outrun_feed_writes_nothing_more_and_ends(held: locks.Held) -> None:
+    with pytest.raises(BaseExceptionGroup) as end:
+        await feed_until_outrun(held)
+    assert {type(each) for each in end.value.exceptions} == {locks.Outrun}
+    row = await Quote.objects.aget()
+    assert (row.yes_bid, row.trusted) == (Decimal("0.30"), True), "they are the other feed's quotes"
+
+
+async def test_the_naive_feed_writes_its_old_book_over_the_newer_one_and_distrusts_it() -> None:
+    async with feeding(FakeExchange(definition("A"))) as running:
+        await outrun(running)
+        await running.until(lambda: Quote.objects.filter(yes_bid=Decimal("0.45")).exists())
+    assert not (await Quote.objects.aget()).trusted
+
+
+def test_a_second_feed_stands_by_until_the_first_is_gone() -> None:
+    begun: list[float] = []
+
+    def second() -> None:
+        try:
+            with suppress(locks.Busy), fenced.standing_by(LEASE, ttl=TTL, look_every=0.02):
+                begun.append(time.monotonic())
+        finally:
+            connections.close_all()
+
+    with locks.lease(LEASE, ttl=TTL):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        assert not begun
+        freed = time.monotonic()
+    thread.join(10)
+    assert len(begun) == 1 and begun[0] >= freed

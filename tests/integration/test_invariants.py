@@ -1,0 +1,229 @@
+"""What must always hold: it holds after every deed of the desk, and each breach is found by name."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from approvals import decisions
+from approvals.models import Decision, Proposal
+from kalshi_site import locks
+from portfolio import risk
+from portfolio.models import Position, Reservation
+from tests import factories
+from tests.fakes import Behaviour, FakeExchange, accept, drop_after_accept, fill
+from trading.engine import invariants
+from trading.engine.invariants import INVARIANTS, broken
+from trading.execution import cancels
+from trading.execution.exits import close_position
+from trading.execution.reconcile import Evidence, Reconciler
+from trading.execution.router import Router
+from trading.models import Fill, Order, OrderEvent
+
+VENUE = factories.VENUE
+LONG_AGO = timedelta(minutes=5)
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
+
+
+@pytest.fixture
+def exchange() -> FakeExchange:
+    return FakeExchange()
+
+
+@pytest.fixture
+def held() -> Iterator[locks.Held]:
+    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
+        yield lease
+
+
+def approved() -> Proposal:
+    factories.funded()
+    proposal = factories.ProposalFactory()
+    return decisions.approve(
+        proposal=proposal,
+        terms_hash=proposal.terms_hash,
+        version=1,
+        actor=factories.approver(),
+        method="page",
+    )
+
+
+def sent(exchange: FakeExchange, held: locks.Held, answer: Behaviour) -> Order:
+    """One order through the real claim and send, with fills booked by a comparison."""
+    exchange.behaviour = answer
+    proposal = approved()
+    Router(venue=VENUE, orders=exchange, deployment=uuid.UUID(int=1)).round(held)
+    Reconciler(VENUE, exchange, exchange, Evidence(timedelta(0), timedelta(0), 2)).run()  # type: ignore[arg-type]
+    return Order.objects.get(proposal=proposal)
+
+
+def names(**later: float) -> list[str]:
+    return [breach.name for breach in broken(VENUE, timezone.now() + timedelta(**later))]
+
+
+def test_an_empty_desk_is_whole() -> None:
+    assert names() == []
+
+
+@pytest.mark.parametrize("answer", [accept, fill, drop_after_accept])
+def test_the_books_are_whole_after_a_whole_life_of_an_order(
+    exchange: FakeExchange, held: locks.Held, answer: Behaviour
+) -> None:
+    order = sent(exchange, held, answer)
+    assert names(minutes=10) == []
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    cancels.request_cancel_all(venue=VENUE, actor="operator")
+    assert names(minutes=10) == []
+    if Position.objects.held(VENUE).exists():
+        close_position(venue=VENUE, ticker=order.ticker, actor="operator")
+        exchange.behaviour = fill
+        Router(venue=VENUE, orders=exchange, deployment=uuid.UUID(int=1)).round(held)
+        assert names(minutes=10) == ["underbooked"]  # nobody has told us of the exit's fill yet
+        Reconciler(VENUE, exchange, exchange).run()  # type: ignore[arg-type]
+    assert names(minutes=10) == []
+
+
+def _forget_the_reservation(order: Order) -> None:
+    Reservation.objects.all().delete()
+
+
+def _leave_a_reservation(order: Order) -> None:
+    Reservation.objects.update(released_at=None)
+
+
+def _end_without_evidence(order: Order) -> None:
+    Order.objects.update(state="canceled", evidence="")
+    Reservation.objects.update(released_at=timezone.now())
+
+
+def _forget_a_send(order: Order) -> None:
+    Order.objects.update(state="sending", answer_due_at=timezone.now() - LONG_AGO)
+
+
+def _take_the_approval_away(order: Order) -> None:
+    Decision.objects.all().delete()
+
+
+def _give_the_fill_to_nobody(order: Order) -> None:
+    Fill.objects.update(order=None)
+
+
+def _book_too_much(order: Order) -> None:
+    Order.objects.update(filled_quantity=Decimal(1))
+
+
+def _move_a_position(order: Order) -> None:
+    Position.objects.update(quantity=Decimal(3))
+
+
+def _keep_a_cost(order: Order) -> None:
+    Position.objects.create(venue=VENUE, ticker="OTHER", event_ticker="OTHER", cost=Decimal(1))
+
+
+def _lose_a_row_of_history(order: Order) -> None:
+    OrderEvent.objects.filter(order=order).last().delete()  # type: ignore[union-attr]
+
+
+def _claim_after_a_stop(order: Order) -> None:
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    Order.objects.update(created_at=timezone.now() + timedelta(seconds=1))
+
+
+BREACHES: list[tuple[str, Behaviour, Callable[[Order], None]]] = [
+    ("unreserved", accept, _forget_the_reservation),
+    ("left_over", fill, _leave_a_reservation),
+    ("unexplained", accept, _end_without_evidence),
+    ("overdue", accept, _forget_a_send),
+    ("unapproved", accept, _take_the_approval_away),
+    ("orphaned_fills", fill, _give_the_fill_to_nobody),
+    ("overbooked", fill, _book_too_much),
+    ("wrong_positions", fill, _move_a_position),
+    ("costly_nothing", accept, _keep_a_cost),
+    ("history_gaps", accept, _lose_a_row_of_history),
+    ("claims_after_stop", accept, _claim_after_a_stop),
+]
+
+
+@pytest.mark.parametrize(("name", "answer", "breach"), BREACHES, ids=[name for name, *_ in BREACHES])
+@pytest.mark.usefixtures("past_the_guards")
+def test_each_breach_is_found_by_name(
+    exchange: FakeExchange, held: locks.Held, name: str, answer: Behaviour, breach: Callable[[Order], None]
+) -> None:
+    order = sent(exchange, held, answer)
+    assert names() == []
+    breach(order)
+    assert name in names()
+
+
+def test_an_approval_that_nobody_takes_is_found_while_trading_is_active() -> None:
+    approved()
+    assert names() == []
+    assert names(seconds=31) == ["unclaimed"]
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    assert names(seconds=31) == []
+
+
+def test_what_the_database_refuses_cannot_be_broken_at_all(exchange: FakeExchange, held: locks.Held) -> None:
+    order = sent(exchange, held, accept)
+    refused: list[Callable[[], object]] = [
+        lambda: Order.objects.update(attempts=2),
+        lambda: Order.objects.update(filled_quantity=order.quantity + 1),
+        lambda: Decision.objects.update(proposer="approver1"),
+        lambda: factories.OrderFactory(proposal=order.proposal),
+        lambda: factories.OrderFactory(venue_order_id=order.venue_order_id),
+    ]
+    for deed in refused:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            deed()
+    beyond_reach = {"sent_twice", "overfilled", "own_decisions", "two_orders", "two_owners"}
+    tried = {name for name, *_ in BREACHES} | {"unclaimed", "underbooked"} | beyond_reach
+    assert {each.name for each in INVARIANTS} == tried
+
+
+def test_an_invariant_that_cannot_be_asked_counts_as_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> list[str]:
+        raise RuntimeError("no answer")
+
+    odd = invariants.Invariant("odd", "Answers.", breaks)
+    monkeypatch.setattr(invariants, "INVARIANTS", (odd,))
+    assert [(each.name, each.count) for each in broken(VENUE)] == [("odd", 1)]
+
+
+def test_the_command_says_what_is_broken_and_its_exit_code_repeats_it() -> None:
+    told = StringIO()
+    call_command("check_invariants", stdout=told)
+    assert told.getvalue().strip() == f"All {len(INVARIANTS)} invariants hold."
+    Position.objects.create(venue=VENUE, ticker="OTHER", event_ticker="OTHER", cost=Decimal(1))
+    told = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("check_invariants", "--json", stdout=told)
+    assert ended.value.code == 1
+    report = json.loads(told.getvalue())
+    assert [(each["name"], each["examples"]) for each in report["broken"]] == [("costly_nothing", ["OTHER"])]
+
+
+def test_asking_costs_one_or_two_queries_each() -> None:
+    with connection.execute_wrapper(counted := Counted()):
+        broken(VENUE)
+    assert counted.queries <= 2 * len(INVARIANTS) + 4
+
+
+class Counted:
+    """Counts the queries that pass."""
+
+    def __init__(self) -> None:
+        self.queries = 0
+
+    def __call__(self, execute: Callable[..., object], *arguments: object) -> object:
+        self.queries += 1
+        return execute(*arguments)

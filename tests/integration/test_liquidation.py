@@ -1,0 +1,553 @@
+"""Emergency liquidation: asked for by page, REST and terminal, carried out by execution or in its place."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from django.test import Client
+from django.utils import timezone
+
+from approvals import decisions
+from kalshi_site import locks, wiring
+from kalshi_site.models import AuditEntry, Lease
+from portfolio import risk
+from portfolio.models import Position
+from tests import factories
+from tests.callers import Caller, code_of
+from tests.fakes import FakeExchange, accept, fill
+from trading.exchange.errors import NoAnswer
+from trading.execution import liquidation, liquidation_plan, stand_in
+from trading.execution.process import Execution
+from trading.execution.reconcile import Reconciler
+from trading.execution.router import Router
+from trading.models import Liquidation, Order, Quote
+
+D = Decimal
+VENUE = factories.VENUE
+Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
+
+
+@pytest.fixture
+def exchange() -> FakeExchange:
+    return FakeExchange()
+
+
+@pytest.fixture
+def held() -> Iterator[locks.Held]:
+    with locks.lease("execution", ttl=timedelta(seconds=10)) as lease:
+        yield lease
+
+
+def router(exchange: FakeExchange) -> Router:
+    return Router(venue=VENUE, orders=exchange, deployment=uuid.UUID(int=1))
+
+
+def compare(exchange: FakeExchange) -> None:
+    Reconciler(VENUE, exchange, exchange).run()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def order(exchange: FakeExchange) -> Order:
+    """Ten YES are held: bought at 50, bid 48 now."""
+    factories.funded()
+    proposal = factories.ProposalFactory()
+    decisions.approve(
+        proposal=proposal,
+        version=1,
+        terms_hash=proposal.terms_hash,
+        actor=factories.approver(),
+        method="page",
+    )
+    exchange.behaviour = fill
+    with locks.lease("execution", ttl=timedelta(seconds=10)) as lease:
+        router(exchange).round(lease)
+    compare(exchange)
+    return Order.objects.get()
+
+
+def ask(slippage: str = "0.05", **fields: Any) -> Liquidation:
+    return liquidation.request(venue=VENUE, actor="operator", reason="fire", slippage=D(slippage), **fields)
+
+
+def at_rest() -> None:
+    """The exchange's list has shown no working order."""
+    risk.note_cleared(risk.trading_state(VENUE))
+
+
+def carry_out(exchange: FakeExchange, held: locks.Held) -> Liquidation:
+    """Rounds of execution until it is over."""
+    for _ in range(20):
+        if not liquidation.step(VENUE, held):
+            break
+        router(exchange).round(held)
+        compare(exchange)
+    return Liquidation.objects.get()
+
+
+def said(row: Liquidation) -> list[str]:
+    return [str(event) for event in row.events.all()]
+
+
+# --- what it does
+
+
+def test_it_stops_sells_within_the_bound_and_reports(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    row = ask()
+    assert row.floors == {order.ticker: "0.4300"}
+    assert risk.trading_state(VENUE).mode == "HALTED"
+    assert len(exchange.sent) == 1, "whoever asks sends nothing: only execution has the key"
+    at_rest()
+    row = carry_out(exchange, held)
+    assert (row.outcome, row.remaining) == ("everything was sold", [])
+    assert said(row)[1] == f"{order.ticker}: selling 10 at 43¢ or better"
+    assert said(row)[-1] == "everything was sold; nothing is held any more"
+    sold = exchange.sent[-1]
+    assert (sold["side"], sold["price"], sold["reduce_only"]) == ("ask", "0.4300", True)
+    assert sold["time_in_force"] == "immediate_or_cancel"
+    assert AuditEntry.objects.get(verb="trading.liquidate").detail["slippage"] == "0.05"
+    assert AuditEntry.objects.get(verb="liquidation.done").detail["remaining"] == []
+
+
+def test_what_nobody_buys_above_the_floor_stays_and_is_named(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    ask()
+    at_rest()
+    Quote.objects.update(yes_bid=D("0.40"))
+    row = carry_out(exchange, held)
+    assert len(exchange.sent) == 1
+    assert row.remaining == [{"ticker": order.ticker, "side": "yes", "quantity": "10"}]
+    assert said(row)[-1].endswith(f"still held: 10 yes {order.ticker}")
+
+
+def test_selling_waits_a_little_for_the_proof_that_working_orders_are_gone(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    row = ask()
+    assert liquidation.step(VENUE, held)
+    assert row.events.count() == 1
+    Liquidation.objects.update(created_at=timezone.now() - timedelta(seconds=6))
+    assert liquidation.step(VENUE, held)
+    assert row.events.count() == 2, "a list that never answers does not block the way out"
+
+
+def test_an_exit_that_never_fills_is_tried_a_few_times_only(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    def nothing_bought(exchange: FakeExchange, body: dict[str, Any]) -> Any:
+        outcome = accept(exchange, body)
+        exchange.cancel(outcome.order_id, market_ticker=body["ticker"])  # type: ignore[union-attr]
+        return outcome
+
+    exchange.behaviour = nothing_bought
+    ask()
+    at_rest()
+    row = carry_out(exchange, held)
+    assert row.is_over
+    assert len(exchange.sent) == 1 + liquidation.TRIES
+    assert row.remaining[0]["quantity"] == "10"
+
+
+def also_held(ticker: str, **fields: Any) -> Position:
+    """Five YES of another market, quoted 48-50, that a fill before this moment brought."""
+    market = factories.quoted_market(ticker=ticker, **fields)
+    return Position.objects.create(
+        venue=VENUE, ticker=market.ticker, event_ticker=market.event_ticker, quantity=D(5), cost=D(2)
+    )
+
+
+def last_said(row: Liquidation, ticker: str) -> str:
+    return row.events.filter(ticker=ticker).latest("id").reason
+
+
+def test_a_market_that_cannot_be_judged_is_told_and_keeps_no_other_from_being_sold(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    also_held("AAA-1", fee_type="flat")
+    row = ask()
+    at_rest()
+    assert liquidation.step(VENUE, held)
+    assert last_said(row, "AAA-1").startswith("could not be judged: the fee of type flat")
+    assert last_said(row, order.ticker) == "selling 10 at 43¢ or better"
+    assert Liquidation.objects.get().tries == {order.ticker: 1}
+
+
+def test_what_a_fill_brings_after_the_request_gets_its_floor_then_and_is_sold(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    row = ask()
+    at_rest()
+    also_held("AAA-1")
+    assert liquidation.step(VENUE, held)
+    Quote.objects.filter(market="AAA-1").update(yes_bid=D("0.46"))
+    liquidation.step(VENUE, held)
+    row.refresh_from_db()
+    assert row.floors == {order.ticker: "0.4300", "AAA-1": "0.4300"}, "fixed once"
+    assert f"AAA-1: {liquidation.SELLING} 5 at 43¢ or better" in said(row)
+
+
+def test_a_price_that_was_missing_at_the_request_is_waited_for(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    Quote.objects.update(trusted=False)
+    row = ask()
+    at_rest()
+    assert row.floors == {}
+    assert liquidation.step(VENUE, held)
+    assert last_said(row, order.ticker) == "no price yet"
+    Quote.objects.update(trusted=True)
+    assert liquidation.step(VENUE, held)
+    assert last_said(row, order.ticker) == "selling 10 at 43¢ or better"
+
+
+def test_a_price_that_goes_missing_later_is_waited_for_until_the_time_is_over(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    row = ask()
+    at_rest()
+    Quote.objects.update(trusted=False)
+    assert liquidation.step(VENUE, held)
+    assert last_said(row, order.ticker) == "no price yet"
+    Liquidation.objects.update(ends_by=timezone.now())
+    assert not liquidation.step(VENUE, held)
+
+
+def test_a_known_book_without_a_bid_is_not_waited_for(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    Quote.objects.update(yes_bid=None)
+    row = ask()
+    at_rest()
+    assert not liquidation.step(VENUE, held)
+    assert last_said(row, order.ticker).startswith("nobody bids: it can only be held")
+
+
+@pytest.mark.parametrize("fault", [locks.Outrun("late"), OperationalError("gone")])
+def test_what_says_that_we_may_not_or_cannot_write_ends_the_look(
+    order: Order, held: locks.Held, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def broken(**_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(liquidation, "close_position", broken)
+    ask()
+    at_rest()
+    with pytest.raises(type(fault)):
+        liquidation.step(VENUE, held)
+    assert Liquidation.objects.get().events.count() == 1
+
+
+def test_after_its_time_nothing_more_is_sold(exchange: FakeExchange, order: Order, held: locks.Held) -> None:
+    """An execution that comes back an hour later must not sell at prices of then."""
+    ask()
+    at_rest()
+    Liquidation.objects.update(ends_by=timezone.now())
+    row = carry_out(exchange, held)
+    assert (row.outcome, len(exchange.sent)) == ("the time is over", 1)
+
+
+def test_a_step_that_forgets_the_time_would_sell_at_prices_of_then(
+    exchange: FakeExchange, order: Order, held: locks.Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liquidation, "_reason_to_end", lambda _: "")
+    ask()
+    at_rest()
+    Liquidation.objects.update(ends_by=timezone.now())
+    carry_out(exchange, held)
+    assert len(exchange.sent) == 2
+
+
+def test_a_resume_ends_it(exchange: FakeExchange, order: Order, held: locks.Held) -> None:
+    ask()
+    risk.resume(venue=VENUE, actor="operator", reason="false alarm")
+    row = carry_out(exchange, held)
+    assert (row.outcome, len(exchange.sent)) == ("trading was resumed", 1)
+
+
+def test_two_who_ask_get_the_same_one(order: Order) -> None:
+    assert ask().pk == ask("0.20").pk
+    assert Liquidation.objects.get().slippage == D("0.05")
+
+
+def test_one_that_nobody_carried_out_in_time_does_not_keep_the_next_one_back(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    first = ask()
+    Liquidation.objects.update(ends_by=timezone.now())
+    second = ask("0.20")
+    assert second.pk != first.pk
+    assert second.floors == {order.ticker: "0.2800"}
+    first.refresh_from_db()
+    assert first.outcome == "the time is over; nobody carried it out"
+    assert first.remaining == [{"ticker": order.ticker, "side": "yes", "quantity": "10"}]
+    assert AuditEntry.objects.get(verb="liquidation.done").actor == "operator"
+    liquidation._finish(first, held, "the time is over")
+    assert AuditEntry.objects.filter(verb="liquidation.done").count() == 1, "an end is written down once"
+
+
+@pytest.mark.parametrize("slippage", ["1.50", "-0.01", "NaN", "Infinity"])
+def test_a_slippage_that_is_none_does_nothing(slippage: str) -> None:
+    with pytest.raises(liquidation.SlippageOutOfRange):
+        ask(slippage)
+    assert risk.trading_state(VENUE).mode == "ACTIVE"
+
+
+def test_who_was_outrun_writes_nothing(exchange: FakeExchange, order: Order, held: locks.Held) -> None:
+    ask()
+    at_rest()
+    Lease.objects.update(holder="another")
+    with pytest.raises(locks.Outrun):
+        liquidation.step(VENUE, held)
+    assert Liquidation.objects.get().events.count() == 1
+
+
+# --- who carries it out
+
+
+def test_execution_does_it_in_its_own_round(exchange: FakeExchange, order: Order, held: locks.Held) -> None:
+    ask()
+    at_rest()
+    execution = Execution(
+        router=router(exchange),
+        reconciler=Reconciler(VENUE, exchange, exchange),  # type: ignore[arg-type]
+        news=SimpleNamespace(),  # type: ignore[arg-type]
+        stop=threading.Event(),
+        on_ready=lambda: None,
+    )
+    execution._sell_out(held)
+    assert execution.router.round(held) == 1
+
+
+def test_a_market_that_cannot_be_judged_keeps_nobody_from_asking(
+    exchange: FakeExchange, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naive: all floors are looked up in one call, and one odd market refuses the whole way out."""
+    known = risk.market_facts
+
+    def odd(tickers: list[str]) -> Any:
+        if "ODD-1" in tickers:
+            raise ValueError("no such grid")
+        return known(tickers)
+
+    monkeypatch.setattr(liquidation.risk, "market_facts", odd)
+    Position.objects.create(
+        venue=VENUE, ticker="ODD-1", event_ticker="ODD", title="odd", quantity=D(3), cost=D("1.20")
+    )
+    assert ask().floors == {order.ticker: "0.4300"}
+
+
+def test_its_fault_keeps_no_cancel_waiting(
+    exchange: FakeExchange, order: Order, held: locks.Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise RuntimeError("odd row")
+
+    monkeypatch.setattr(liquidation, "step", broken)
+    execution = Execution(
+        router=router(exchange),
+        reconciler=Reconciler(VENUE, exchange, exchange),  # type: ignore[arg-type]
+        news=SimpleNamespace(),  # type: ignore[arg-type]
+        stop=threading.Event(),
+        on_ready=lambda: None,
+    )
+    execution._sell_out(held)
+
+
+def whole(exchange: FakeExchange) -> Any:
+    return lambda: (router(exchange), Reconciler(VENUE, exchange, exchange))  # type: ignore[arg-type]
+
+
+def test_at_the_terminal_it_is_done_in_executions_place_when_that_is_dead(
+    exchange: FakeExchange, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring, "whole_stand_in", whole(exchange))
+    told = StringIO()
+    call_command("trade", "liquidate", "--yes", "--json", "--within", "20", stdout=told)
+    lines = told.getvalue().splitlines()
+    assert f"{order.ticker}: selling 10 at 43¢ or better" in lines
+    assert json.loads(lines[-1]) == {"id": Liquidation.objects.get().public_id, "over": True, "remaining": []}
+    assert not Position.objects.held(VENUE).exists()
+    assert risk.trading_state(VENUE).cleared_at is not None
+
+
+def test_the_terminal_leaves_it_to_an_execution_that_lives(
+    exchange: FakeExchange, order: Order, held: locks.Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden() -> Any:
+        raise AssertionError("the key was opened although execution lives")
+
+    monkeypatch.setattr(wiring, "whole_stand_in", forbidden)
+    row = ask()
+    stand_in.sell_out(VENUE, forbidden, pause=lambda _: None)
+    assert not Liquidation.objects.get(pk=row.pk).is_over
+    assert Lease.objects.get(name="execution").fence == held.fence
+
+
+def test_an_exchange_out_of_reach_is_said_and_tried_again_until_the_time_is_over(
+    exchange: FakeExchange, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf(FakeExchange):
+        def orders(self, **_: Any) -> Any:
+            raise NoAnswer("silence")
+
+    monkeypatch.setattr(wiring, "whole_stand_in", whole(Deaf()))
+    monkeypatch.setattr("kalshi_site.management.commands.trade.GRACE", 0.2)
+    err = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("trade", "liquidate", "--yes", "--within", "0.3", stderr=err)
+    assert ended.value.code == 1
+    assert "silence" in err.getvalue()
+    assert "E610" in err.getvalue()
+
+
+def test_at_the_terminal_an_odd_slippage_is_a_usage_fault() -> None:
+    with pytest.raises(CommandError, match="E012"):
+        call_command("trade", "liquidate", "--yes", "--slippage", "2")
+    assert risk.trading_state(VENUE).mode == "ACTIVE"
+
+
+# --- what it would bring
+
+
+def test_the_plan_walks_the_book_down_to_the_floor(order: Order) -> None:
+    Quote.objects.update(
+        levels={"bids": [["0.4800", "4.00"], ["0.4500", "3.00"], ["0.4200", "50.00"]], "asks": []}
+    )
+    (line,) = liquidation_plan.plan(VENUE, D("0.05")).lines
+    assert (line.bid, line.floor, line.sold, line.unsold) == (D("0.48"), D("0.43"), D(7), D(3))
+    assert line.proceeds == D("4") * D("0.48") + D("3") * D("0.45")
+    assert line.slippage == D("0.09")
+    assert line.fee is not None
+    assert line.fee > 0
+
+
+def test_a_no_position_is_sold_to_who_offers_yes(order: Order) -> None:
+    Position.objects.update(quantity=D(-5))
+    (line,) = liquidation_plan.plan(VENUE, D("0.05")).lines
+    assert (line.side.value, line.bid, line.proceeds) == ("no", D("0.50"), D("2.50"))
+
+
+def test_without_a_bid_the_plan_promises_nothing(order: Order) -> None:
+    Quote.objects.update(trusted=False)
+    plan = liquidation_plan.plan(VENUE, D("0.05"))
+    assert (plan.lines[0].bid, plan.lines[0].proceeds, plan.unsold) == (None, D(0), 1)
+
+
+# --- the page
+
+
+def as_member(role: str) -> Client:
+    client = Client()
+    client.force_login(factories.member(f"{role}2", role))
+    return client
+
+
+def test_the_page_shows_what_it_would_bring_and_does_nothing_yet(order: Order) -> None:
+    page = as_member("approver").get("/risk/liquidate").content.decode()
+    assert "Estimated proceeds" in page
+    assert "$4.80" in page
+    assert order.ticker in page
+    assert not Liquidation.objects.exists()
+
+
+def test_without_the_typed_word_nothing_is_done(order: Order) -> None:
+    client = as_member("approver")
+    for word in ("", "liquidate", "LIQUIDATE!"):
+        response = client.post("/risk/liquidate", {"word": word, "slippage": "0.05"})
+        assert response.status_code == 422
+        assert "Nothing was done" in response.content.decode()
+    assert client.post("/risk/liquidate", {"word": "LIQUIDATE", "slippage": "5"}).status_code == 422
+    assert not Liquidation.objects.exists()
+    assert risk.trading_state(VENUE).mode == "ACTIVE"
+
+
+def test_with_the_word_it_is_asked_for_and_progress_is_shown(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    client = as_member("approver")
+    page = client.post("/risk/liquidate", {"word": "LIQUIDATE", "slippage": "0.05"}, follow=True)
+    assert "LIQUIDATING." in page.content.decode()
+    assert "<b>LIQUIDATING</b>" in client.get("/").content.decode(), "every page says so"
+    at_rest()
+    carry_out(exchange, held)
+    progress = client.get("/risk/liquidate?part=progress").content.decode()
+    assert "selling 10 at 43¢ or better" in progress
+    assert "Nothing is held any more" in progress
+    assert "<html" not in progress
+    assert "<b>STOPPED</b>" in client.get("/").content.decode()
+
+
+def test_one_whose_time_is_over_is_not_shown_at_work_and_the_form_is_there_again(order: Order) -> None:
+    ask()
+    Liquidation.objects.update(ends_by=timezone.now())
+    client = as_member("approver")
+    page = client.get("/risk/liquidate").content.decode()
+    assert "LIQUIDATING" not in page
+    assert "nobody wrote down an end" in page
+    assert 'name="word"' in page
+    assert client.post("/risk/liquidate", {"word": "LIQUIDATE", "slippage": "0.05"}).status_code == 302
+    assert "<b>LIQUIDATING</b>" in client.get("/").content.decode()
+
+
+@pytest.mark.parametrize("role", ["viewer", "risk", "admin", "auditor", "proposer"])
+def test_other_roles_look_and_do_not_sell(role: str) -> None:
+    client = as_member(role)
+    assert "Liquidating needs the role approver" in client.get("/risk/liquidate").content.decode()
+    assert client.post("/risk/liquidate", {"word": "LIQUIDATE"}).status_code == 403
+    assert not Liquidation.objects.exists()
+
+
+# --- the header's word
+
+
+def test_the_header_says_degraded_while_execution_is_silent() -> None:
+    assert "<b>DEGRADED</b>" in as_member("viewer").get("/").content.decode()
+
+
+def test_the_header_says_trading_while_execution_lives(held: locks.Held) -> None:
+    assert "<b>TRADING</b>" in as_member("viewer").get("/").content.decode()
+
+
+def test_the_header_names_who_when_and_why_and_closer_scopes(held: locks.Held) -> None:
+    risk.pause(venue=VENUE, actor="risk1", reason="odd fills")
+    risk.halt(venue=VENUE, actor="risk1", reason="x", scope="series:SIMTEST")
+    page = as_member("viewer").get("/").content.decode()
+    assert "by risk1: “odd fills”" in page
+    assert "Stopped for the series SIMTEST." in page
+
+
+# --- REST
+
+
+def test_over_rest_it_takes_the_word_and_a_key_and_is_done_once(order: Order) -> None:
+    caller = Caller.of("approver", username="approver3")
+    assert code_of(caller.post("/trading/liquidate", {"confirm": "LIQUIDATE"}, key=None)) == "E205"
+    assert caller.post("/trading/liquidate", {"confirm": "yes"}).status_code == 422
+    assert not Liquidation.objects.exists()
+    body = {"confirm": "LIQUIDATE", "reason": "fire", "slippage": "0.10"}
+    first = caller.post("/trading/liquidate", body, key="one")
+    assert first.status_code == 200, first.content
+    assert first.json()["floors"] == {order.ticker: "0.3800"}
+    assert caller.post("/trading/liquidate", body, key="one").json() == first.json()
+    assert Liquidation.objects.count() == 1
+    shown = caller.get("/trading/liquidate").json()
+    assert shown["last"]["id"] == first.json()["id"]
+    assert shown["plan"][0]["proceeds"] == "4.800000"
+    assert [step["text"] for step in shown["last"]["steps"]] == ["fire"]

@@ -1,0 +1,163 @@
+"""Taking contracts off a resting order, which keeps its place: it only reduces, so it needs no new approval.
+
+The wish (`decrease_to`, what shall rest) is a row; execution sends it, and the exchange's own report of the order
+proves it: what is filled plus what rests is the order's new total, whatever filled meanwhile. `reduce_to` may be
+repeated (API.md 11). Meanwhile no renewal is sent, and none may be in doubt: it names the old total, and could raise
+it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from django.utils import timezone
+
+from kalshi_site import audit
+from kalshi_site.versioning import compare_and_set
+from portfolio import risk
+from trading.domain.expiry import RENEWED_AT
+from trading.exchange.errors import ExchangeError, UnknownThere
+from trading.exchange.gateway import AccountGateway, ClockGateway, OrderGateway
+from trading.exchange.reports import OrderReport
+from trading.execution.changes import remember, reserved_as, retried
+from trading.execution.lifecycle import record_report
+from trading.models import Order
+
+log = logging.getLogger(__name__)
+
+AGAIN: Final = timedelta(seconds=10)  # until a decrease without proof is sent once more
+LATEST_ARRIVAL: Final = timedelta(seconds=90)  # after its signed time no request is accepted any more
+
+
+class NotDecreasable(Exception):
+    """The order does not rest, somebody wants it canceled, or no fewer contracts would be left. It says which."""
+
+    code = "E212"
+
+
+def request_decrease(*, order: Order, actor: str, remaining: Decimal, reason: str = "") -> Order:
+    """Ask execution to leave only `remaining` contracts resting. Works under a stop. Raises NotDecreasable."""
+
+    def write(current: Order) -> Order:
+        _require_decreasable(current, remaining)
+        fresh = compare_and_set(
+            current, decrease_to=remaining, decrease_requested_by=actor, decrease_sent_at=None
+        )
+        remember(fresh, current.state, actor, reason or f"decrease to {remaining} asked for")
+        audit.record(
+            actor=actor,
+            verb="order.decrease_requested",
+            object_type="order",
+            object_id=fresh.public_id,
+            reason=reason,
+            remaining=str(remaining),
+        )
+        return fresh
+
+    return retried(order, write)
+
+
+def _require_decreasable(order: Order, remaining: Decimal) -> None:
+    if not order.is_cancelable:
+        raise NotDecreasable(f"the order is {order.state.replace('_', ' ')}: it rests no more")
+    if order.cancel_requested_at is not None:
+        raise NotDecreasable("its cancel is on the way")
+    if not 0 < remaining < order.remaining_quantity:
+        raise NotDecreasable(
+            f"{order.remaining_quantity} contracts rest: leave fewer, or cancel to leave none"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decreases:
+    """Sends and proves what was asked for. `ahead`: how far an expiry lies ahead."""
+
+    venue: str
+    orders: OrderGateway
+    account: AccountGateway
+    clock: ClockGateway
+    ahead: timedelta
+
+    def look(self, between: Callable[[], object]) -> None:
+        """Ask about what was sent, send what was not, or what is not proven after a while."""
+        wanted = Order.objects.cancelable().filter(
+            venue=self.venue,
+            decrease_to__isnull=False,
+            cancel_requested_at=None,
+            venue_order_id__isnull=False,
+        )
+        for order in wanted.select_related("proposal"):
+            try:
+                self._see_to(order)
+            except ExchangeError as error:  # asked again at the next look
+                log.warning("order.decrease.ask.failed", extra={"error": str(error)})
+                return
+            between()
+
+    def _see_to(self, order: Order) -> None:
+        if order.decrease_sent_at is not None and self._is_proven(order):
+            return
+        now = timezone.now()
+        if order.decrease_sent_at is not None and now < order.decrease_sent_at + AGAIN:
+            return
+        if not renewal_in_doubt(order, self.clock.now(), self.ahead):
+            self._send(order, now)
+
+    def _send(self, order: Order, now: datetime) -> None:
+        assert order.venue_order_id is not None
+        guard = Order.objects.filter(pk=order.pk, decrease_to=order.decrease_to, renewal_until=None)
+        if not guard.update(decrease_sent_at=now):
+            return
+        outcome = self.orders.decrease(
+            order.venue_order_id, market_ticker=order.ticker, reduce_to=order.decrease_to
+        )
+        log.info("order.decrease.sent", extra={"order": order.public_id, "outcome": repr(outcome)})
+
+    def _is_proven(self, order: Order) -> bool:
+        """By the exchange's report of the order. Raises ExchangeError while it cannot be asked."""
+        assert order.venue_order_id is not None
+        try:
+            report = self.account.order(order.venue_order_id)
+        except UnknownThere:  # read lag, or archived: the fills decide
+            return False
+        current = record_report(order, report)
+        if current.decrease_to is None or report.remaining_quantity > current.decrease_to:
+            return not current.is_open
+        _prove(current, report)
+        return True
+
+
+def renewal_in_doubt(order: Order, now: datetime, ahead: timedelta) -> bool:
+    """Whether a renewal, which names the total of before, may still arrive: its expiry has not come of it."""
+    signed, expires = order.renewal_signed_at, order.expires_at
+    if order.renewal_until is not None:
+        return True
+    if signed is None or expires is None or now >= signed + LATEST_ARRIVAL:
+        return False
+    return expires <= signed + ahead * RENEWED_AT
+
+
+def _prove(order: Order, report: OrderReport) -> None:
+    """The new total, and the reservation smaller by what was taken off."""
+    total = report.filled_quantity + report.remaining_quantity
+
+    def write(current: Order) -> Order:
+        off = current.standing_quantity - total
+        if current.decrease_to is None or off < 0:
+            return current
+        fresh = compare_and_set(
+            current, reduced_quantity=current.reduced_quantity + off, decrease_to=None, decrease_sent_at=None
+        )
+        remember(
+            fresh, current.state, "exchange", f"{off} contracts taken off, {report.remaining_quantity} rest"
+        )
+        if off and fresh.is_open:
+            risk.consume(key=reserved_as(fresh), book_side=fresh.terms.book_side, count=off)
+        return fresh
+
+    retried(order, write)

@@ -1,0 +1,89 @@
+"""The last guard before the socket: what leaves is what was approved, and it leaves once.
+
+It trusts nothing that was checked before (Knight Capital, SEC release 70694: a quantity check that had moved upstream,
+and was gone). It reads the rows again, takes the terms out of the very bytes, and takes the right to send by one
+guarded UPDATE that can succeed only once for an order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+
+import msgspec
+from django.db.models import Sum
+from django.utils import timezone
+
+from approvals.domain.lifecycle import ProposalState, terms_hash
+from approvals.models import Proposal
+from trading.domain.orders import Action, BookSide, OrderState, Side, Terms, book_side
+from trading.domain.prices import complement
+from trading.exchange.order_messages import NewOrder
+from trading.exchange.outcomes import NotSent, Unknown
+from trading.models import Order
+
+ZERO = Decimal(0)
+
+
+def hash_of(body: bytes) -> str:
+    """SHA-256 of the bytes of a create, as it is stored beside them."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def hash_of_terms(body: bytes, proposal: Proposal) -> str:
+    """The terms hash of what the bytes would do, in the proposal's words; "" when they do another thing.
+
+    An approval is in words (sell NO), the bytes in the exchange's (bid): the same bytes can mean two sentences.
+    """
+    sent = msgspec.json.decode(body, type=NewOrder)
+    action, side = Action(proposal.action), Side(proposal.side)
+    if book_side(action, side) is not BookSide(sent.side):
+        return ""
+    price = Decimal(sent.price)
+    terms = Terms(
+        sent.ticker,
+        action,
+        side,
+        Decimal(sent.count),
+        price if side is Side.YES else complement(price),
+    )
+    return terms_hash(terms, reduce_only=bool(sent.reduce_only), venue=proposal.venue)
+
+
+def refusal(order: Order) -> NotSent | Unknown | None:
+    """Take the right to send this order's bytes; None when it is ours. Every exception is a no of the caller.
+
+    NotSent: nothing of this order has ever left. Unknown: somebody has taken the right before, and may have sent.
+    """
+    wrong = _wrong_with(order)
+    if wrong:
+        return NotSent(f"the last look before the send: {wrong}")
+    taken = Order.objects.filter(
+        pk=order.pk,
+        state=OrderState.SENDING,
+        attempts=1,
+        sent_at=None,
+        body_hash=hash_of(order.body.encode()),
+    ).update(sent_at=timezone.now())
+    if taken:
+        return None
+    row = Order.objects.get(pk=order.pk)
+    if row.sent_at is not None:
+        return Unknown("the last look before the send: it was handed to the exchange before")
+    return NotSent(f"the last look before the send: the row says {row.state}, attempts {row.attempts}")
+
+
+def _wrong_with(order: Order) -> str:
+    """What keeps these bytes from being the approved order; empty when nothing does."""
+    proposal = order.proposal and Proposal.objects.terms_alone().filter(pk=order.proposal.pk).first()
+    if proposal is None or proposal.state != ProposalState.CLAIMED:
+        return "no claimed proposal stands behind it"
+    if not proposal.is_genuine:
+        return "E208 the proposal's terms are not those of its hash"
+    if hash_of_terms(order.body.encode(), proposal) != proposal.terms_hash:
+        return "E208 the bytes say something else than what was approved"
+    rows = Order.objects.filter(proposal=proposal)
+    entered = rows.aggregate(total=Sum("quantity"))["total"] or ZERO
+    if entered > proposal.quantity:
+        return f"{entered} contracts for an approval of {proposal.quantity}"
+    return ""

@@ -1,0 +1,271 @@
+"""Emergency liquidation: stop everything, cancel what works, sell what is held, and say what is left.
+
+Asked for anywhere (page, REST, terminal), it is a row; execution carries it out, for it alone may trade. Every exit is
+reduce-only and immediate-or-cancel; it walks through the book down to a floor that is fixed when it is asked for: the
+best bid then, less the stated slippage. What comes by a fill after that, or gets its first bid,
+gets its floor then. What nobody takes above the floor stays held, and is reported.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final, Literal
+
+from django.db import Error as DatabaseError
+from django.db import transaction
+from django.utils import timezone
+
+from approvals.proposals import NobodyBids, NothingHeld
+from kalshi_site import audit, live
+from kalshi_site.identity import new_id
+from kalshi_site.locks import Held, Outrun
+from kalshi_site.versioning import compare_and_set
+from portfolio import risk
+from portfolio.models import Position, TradingState
+from trading.domain.orders import Side
+from trading.domain.prices import PRICE_STEP, cents_text, count_text
+from trading.execution.exits import ExitWorking, close_position
+from trading.execution.halting import uncleared
+from trading.models import Liquidation, LiquidationEvent
+
+log = logging.getLogger(__name__)
+
+NONE_LATE: Final[Mapping[str, Decimal]] = MappingProxyType({})
+LEAST_SLIPPAGE, MOST_SLIPPAGE = Decimal(0), Decimal("0.99")
+WITHIN: Final = timedelta(seconds=60)  # for the whole of it
+CLEARING: Final = timedelta(seconds=5)  # so long selling waits for the proof that working orders are gone
+TRIES: Final = 5  # exits in one market: a book refills while we sell
+SELLING, WORKING, NO_PRICE = "selling", "an exit is working", "no price yet"
+
+
+class SlippageOutOfRange(ValueError):
+    """The slippage is no amount between 0 and 99 cents."""
+
+    code = "E012"
+
+    def __init__(self, slippage: Decimal) -> None:
+        super().__init__(f"a slippage of {slippage} is not between $0.00 and $0.99")
+
+
+@transaction.atomic
+def request(
+    *, venue: str, actor: str, reason: str, slippage: Decimal, within: timedelta = WITHIN
+) -> Liquidation:
+    """Stop everything, fix the floors, and leave the order to sell for execution; the one at work when there is one.
+
+    One whose time is over sells nothing more and keeps nobody from the next: it is closed here.
+    Raises SlippageOutOfRange; then nothing was done.
+    """
+    require_slippage(slippage)
+    risk.halt(venue=venue, actor=actor, reason=reason)
+    risk.trading_state(venue, lock=True)  # two who ask at once get the same one
+    if known := Liquidation.objects.working(venue).first():
+        if known.is_in_time:
+            return known
+        _close(known, actor, "the time is over; nobody carried it out", kind="person")
+    floors = _known_floors(Position.objects.held(venue), slippage)
+    row = Liquidation.objects.create(
+        public_id=new_id("liq"),
+        venue=venue,
+        actor=actor,
+        reason=reason,
+        slippage=slippage.quantize(PRICE_STEP),
+        floors={ticker: f"{floor:.4f}" for ticker, floor in floors.items()},
+        ends_by=timezone.now() + within,
+    )
+    audit.record(
+        actor=actor,
+        verb="trading.liquidate",
+        object_type="liquidation",
+        object_id=row.public_id,
+        reason=reason,
+        slippage=str(slippage),
+        floors=row.floors,
+    )
+    _remember(row, "", actor, reason or "asked for")
+    return row
+
+
+def require_slippage(slippage: Decimal) -> None:
+    """Raise SlippageOutOfRange unless it is an amount between 0 and 99 cents."""
+    if not slippage.is_finite() or not LEAST_SLIPPAGE <= slippage <= MOST_SLIPPAGE:
+        raise SlippageOutOfRange(slippage)
+
+
+def floors_of(held: Collection[Position], slippage: Decimal) -> dict[str, Decimal]:
+    """The worst price per market: the held side's best bid less the slippage. Markets without a bid are missing."""
+    facts = risk.market_facts([row.ticker for row in held])
+    bids = {row.ticker: facts[row.ticker].book.bid(side_of(row)) for row in held if row.ticker in facts}
+    return {ticker: max(bid - slippage, PRICE_STEP) for ticker, bid in bids.items() if bid is not None}
+
+
+def step(venue: str, held: Held) -> bool:
+    """One look of the process that holds execution's lease: put exits before it, write down progress, know the end.
+
+    True while there is more to do. Raises Outrun when the lease is no longer ours.
+    """
+    row = Liquidation.objects.working(venue).first()
+    if row is None:
+        return False
+    if reason := _reason_to_end(row):
+        _finish(row, held, reason)
+        return False
+    if uncleared(venue) and timezone.now() - row.created_at < CLEARING:
+        return True
+    positions = list(Position.objects.held(venue).order_by("ticker"))
+    row = _fix_late_floors(row, held, positions)
+    done = {each.ticker: _sell(row, each) for each in positions}
+    row = _write_down(row, held, done)
+    if any(words in (WORKING, NO_PRICE) or words.startswith(SELLING) for words in done.values()):
+        return True
+    _finish(row, held, "nothing more can be sold within the bound" if done else "everything was sold")
+    return False
+
+
+def remaining(venue: str) -> list[dict[str, str]]:
+    """What is still held: ticker, side, quantity."""
+    return [
+        {"ticker": row.ticker, "side": side_of(row).value, "quantity": count_text(abs(row.quantity))}
+        for row in Position.objects.held(venue).order_by("ticker")
+    ]
+
+
+def remaining_in_words(left: Collection[dict[str, str]]) -> str:
+    """One sentence about what is left."""
+    named = ", ".join(f"{each['quantity']} {each['side']} {each['ticker']}" for each in left)
+    return f"still held: {named}" if named else "nothing is held any more"
+
+
+def side_of(row: Position) -> Side:
+    return Side.YES if row.quantity > 0 else Side.NO
+
+
+def _reason_to_end(row: Liquidation) -> str:
+    if timezone.now() >= row.ends_by:
+        return "the time is over"
+    if risk.trading_state(row.venue).mode != TradingState.Mode.HALTED:
+        return "trading was resumed"
+    return ""
+
+
+def _fix_late_floors(row: Liquidation, held: Held, positions: Collection[Position]) -> Liquidation:
+    """Fix the floors of what was not held, or had no bid, when it was asked for: the best bid now, less the slippage.
+
+    Written down before anything is sold by them, so that a second look cannot lower them.
+    """
+    late = _known_floors((each for each in positions if row.floor(each.ticker) is None), row.slippage)
+    return _write_down(row, held, {}, late) if late else row
+
+
+def _known_floors(positions: Iterable[Position], slippage: Decimal) -> dict[str, Decimal]:
+    """Each market's by itself: one that cannot be judged keeps no other in, and is told when its turn comes."""
+    floors: dict[str, Decimal] = {}
+    for position in positions:
+        try:
+            floors |= floors_of([position], slippage)
+        except DatabaseError:
+            raise
+        except Exception as fault:
+            log.warning("liquidation.floor.unjudged", extra={"ticker": position.ticker, "error": repr(fault)})
+    return floors
+
+
+def _has_price(ticker: str) -> bool:
+    """Whether its book is known now. A market that the catalogue does not hold is refused by who sells."""
+    facts = risk.market_facts([ticker]).get(ticker)
+    return facts is None or facts.book.as_of is not None
+
+
+def _sell(row: Liquidation, position: Position) -> str:
+    """Put an exit before execution; in words, what was done or why not. One market's fault keeps no other waiting."""
+    ticker = position.ticker
+    try:
+        return _why_not(row, ticker) or _exit(row, ticker)
+    except (Outrun, DatabaseError):
+        raise
+    except Exception as fault:
+        log.exception("liquidation.unjudged", extra={"liquidation": row.public_id, "ticker": ticker})
+        return f"could not be judged: {fault or type(fault).__name__}"
+
+
+def _why_not(row: Liquidation, ticker: str) -> str:
+    if row.tries.get(ticker, 0) >= TRIES:
+        return f"{TRIES} exits did not sell it all"
+    if not _has_price(ticker):
+        return NO_PRICE
+    return "" if row.floor(ticker) else "nobody bids: it can only be held to the settlement"
+
+
+def _exit(row: Liquidation, ticker: str) -> str:
+    floor = row.floor(ticker)
+    try:
+        proposal = close_position(venue=row.venue, ticker=ticker, actor=row.actor, floor=floor)
+    except ExitWorking:
+        return WORKING
+    except NobodyBids:
+        return f"nobody bids {cents_text(floor)} or more"
+    except (NothingHeld, risk.UnknownMarket, risk.Denied) as refusal:
+        return str(refusal)
+    return f"{SELLING} {count_text(proposal.quantity)} at {cents_text(proposal.limit_price)} or better"
+
+
+@transaction.atomic
+def _write_down(
+    row: Liquidation, held: Held, done: dict[str, str], late: Mapping[str, Decimal] = NONE_LATE
+) -> Liquidation:
+    held.require()
+    news = {ticker: words for ticker, words in done.items() if row.told.get(ticker) != words}
+    sold = [ticker for ticker, words in done.items() if words.startswith(SELLING)]
+    if not news and not sold and not late:
+        return row
+    floors = {**row.floors, **{ticker: f"{floor:.4f}" for ticker, floor in late.items()}}
+    tries = {**row.tries, **{ticker: row.tries.get(ticker, 0) + 1 for ticker in sold}}
+    fresh = compare_and_set(row, told={**row.told, **news}, tries=tries, floors=floors)
+    for ticker, floor in late.items():
+        words = f"floor fixed at {cents_text(floor)}: it was not held, or had no bid, when this began"
+        _remember(fresh, "working", "execution", words, ticker=ticker)
+    for ticker, words in news.items():
+        _remember(fresh, "working", "execution", words, ticker=ticker)
+    return fresh
+
+
+@transaction.atomic
+def _finish(row: Liquidation, held: Held, outcome: str) -> None:
+    held.require()
+    _close(row, "execution", outcome, kind="system")
+
+
+def _close(row: Liquidation, actor: str, outcome: str, *, kind: Literal["person", "system"]) -> None:
+    """Write the end down once: whoever asks for the next one and execution may both find the time over."""
+    row = Liquidation.objects.select_for_update().get(pk=row.pk)
+    if row.is_over:
+        return
+    left = remaining(row.venue)
+    fresh = compare_and_set(row, finished_at=timezone.now(), outcome=outcome, remaining=left)
+    _remember(fresh, "working", actor, f"{outcome}; {remaining_in_words(left)}")
+    audit.record(
+        actor=actor,
+        actor_kind=kind,
+        verb="liquidation.done",
+        object_type="liquidation",
+        object_id=row.public_id,
+        reason=outcome,
+        remaining=left,
+    )
+
+
+def _remember(row: Liquidation, before: str, actor: str, reason: str, *, ticker: str = "") -> None:
+    LiquidationEvent.objects.create(
+        liquidation=row,
+        version=row.version,
+        from_state=before,
+        to_state="done" if row.is_over else "working",
+        actor=actor,
+        reason=reason,
+        ticker=ticker,
+    )
+    live.changed("trading", key=row.public_id, version=row.version, kind="liquidation")
