@@ -8,7 +8,7 @@ OPEN ?=
 PY := .venv/bin/python
 BOOT := $(shell command -v python3.11 || command -v python3)
 MANAGE := $(PY) manage.py
-JOBS ?= 2
+JOBS ?=
 ARGS ?=
 FLAGS := $(if $(MODE),--mode $(MODE)) $(if $(PORT),--port $(PORT)) $(if $(filter-out 0 no false,$(DETACH)),--detach) $(if $(OPEN),--open)
 

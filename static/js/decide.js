@@ -105,8 +105,28 @@ function showOutcome() {
   });
 }
 
+/** @param {Event} event @returns {boolean} */
+function refreshes(event) {
+  const ctx = event instanceof CustomEvent ? event.detail.ctx : null;
+  return ctx?.target?.id === "proposal" && String(ctx.request?.method).toUpperCase() === "GET";
+}
+
+/** A refusal stays until the next answer: the card that refreshes itself underneath knows nothing of it. */
+function keepRefusal() {
+  /** @type {Node | undefined} */
+  let refusal;
+  document.addEventListener("htmx:before:swap", (event) => {
+    refusal = refreshes(event) ? document.querySelector("#proposal > [role=alert]")?.cloneNode(true) : undefined;
+  });
+  document.addEventListener("htmx:after:swap", (event) => {
+    const card = document.querySelector("#proposal:not(:has(> [role=alert]))");
+    if (refusal && refreshes(event)) card?.querySelector(":scope > .crumbs")?.after(refusal);
+  });
+}
+
 export function startDecisions() {
   showOutcome();
+  keepRefusal();
   document.addEventListener("htmx:after:swap", showArmed);
   document.addEventListener("click", onPress, { capture: true });
   document.addEventListener("keydown", onReasonKey);

@@ -35,7 +35,11 @@ for row in rows:
         continue
     terms = Terms(row.ticker, Action.BUY, Side.YES, Decimal(int({dollars} / price)), price)
     draft = Draft(
-        venue="paper", terms=terms, origin=Origin.PERSON, proposer="journey", time_to_decide=timedelta(minutes=2)
+        venue="paper",
+        terms=terms,
+        origin=Origin.PERSON,
+        proposer="journey",
+        time_to_decide=timedelta(seconds={seconds}),
     )
     made = submit(draft)
     if made.risk_level == "{level}":
@@ -86,9 +90,10 @@ def manage(var: Path, *arguments: str, **settings: str) -> subprocess.CompletedP
     )
 
 
-def propose(desk: RunningDesk, dollars: int, level: str = "LOW") -> str:
+def propose(desk: RunningDesk, dollars: int, level: str = "LOW", seconds: int = 120) -> str:
     """A person's proposal of about this cost and this risk on a market that is open now; returns its id."""
-    done = manage(desk.var, "shell", "-v", "0", "-c", PROPOSE.format(dollars=dollars, level=level))
+    script = PROPOSE.format(dollars=dollars, level=level, seconds=seconds)
+    done = manage(desk.var, "shell", "-v", "0", "-c", script)
     found = re.search(r"id=(prop_\w+)", done.stdout)
     assert found, done.stdout + done.stderr
     return found[1]

@@ -202,13 +202,13 @@ def test_a_declined_proposal_keeps_its_reason_and_is_not_traded(
 
 
 def test_a_deadline_passes_and_nothing_is_traded(desk: RunningDesk, watched: Callable[..., Page]) -> None:
-    proposal = propose(desk, 20)
+    proposal = propose(desk, 20, seconds=25)
     page = watched("viewer")
     page.goto(f"/approvals/{proposal}")
     expect(page.locator("#proposal")).to_contain_text("expires, not traded")
     expect(page.locator("#why-not")).to_contain_text("role approver")
     page.evaluate("window.sameDocument = true")
-    expect(page.locator("#proposal .clock")).to_contain_text("Expired", timeout=150_000)
+    expect(page.locator("#proposal .clock")).to_contain_text("Expired", timeout=60_000)
     assert page.evaluate("window.sameDocument") is True
     orders = desk.api("GET", "/orders?limit=200", role="viewer")["data"]
     assert proposal not in {order["proposal_id"] for order in orders}
@@ -230,6 +230,10 @@ def test_after_a_stop_an_approval_is_refused_with_the_reason(
     page.get_by_role("button", name="Approve").click()
     expect(page.locator("#proposal .note[role=alert]")).to_contain_text("E306")
     expect(page.locator("#proposal .note[role=alert]")).to_contain_text("stopped")
+    with page.expect_response(lambda answer: answer.request.method == "GET" and answer.url == page.url):
+        page.evaluate("document.body.dispatchEvent(new CustomEvent('orders:changed', { detail: {} }))")
+    page.wait_for_timeout(500)  # the card has refreshed itself: the refusal is still there to be read
+    expect(page.locator("#proposal .note[role=alert]")).to_contain_text("E306")
     page.get_by_role("link", name="Resume").click()
     page.get_by_label("Why is it safe now?").fill("the journey is over")
     page.get_by_role("button", name="Resume").click()
