@@ -50,6 +50,8 @@ NIGHTLY = [
     *("tests/integration/test_recorded_books.py", "tests/integration/test_stream_chaos.py"),
     "tests/integration/test_decision_race.py",
 ]
+# A test that hangs ends with every thread's stack, instead of keeping the build until somebody ends that.
+NO_HANGING = ["-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true"]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -83,7 +85,7 @@ def test(arguments: list[str]) -> None:
         old.unlink()
     chosen = arguments or ["tests/unit", "tests/integration"]
     covered = [] if arguments else ["--cov", "--cov-report="]  # part of the suite covers part of the code
-    run(PYTHON, "-m", "pytest", "-n", _jobs(), "--dist=worksteal", "-q", *covered, *chosen)
+    run(PYTHON, "-m", "pytest", *_side_by_side(), *NO_HANGING, "-q", *covered, *chosen)
     if arguments:
         return
     run(PYTHON, "-m", "coverage", "report", f"--fail-under={OVERALL}")
@@ -91,9 +93,10 @@ def test(arguments: list[str]) -> None:
     run(PYTHON, "-m", "coverage", "report", f"--include={CRITICAL_CODE}", f"--fail-under={CRITICAL}")
 
 
-def _jobs() -> str:
+def _side_by_side() -> list[str]:
     # One more than processors: much of a test is waiting for a process that it started.
-    return os.environ.get("JOBS") or str((os.cpu_count() or 1) + 1)
+    jobs = os.environ.get("JOBS") or str((os.cpu_count() or 1) + 1)
+    return ["-n", jobs, "--dist=worksteal"]
 
 
 def e2e(arguments: list[str]) -> None:
@@ -101,13 +104,13 @@ def e2e(arguments: list[str]) -> None:
     ARTIFACTS.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ["E2E_CHROMIUM"] = _chromium()
     kept = ["--screenshot=only-on-failure", "--tracing=retain-on-failure", f"--output={ARTIFACTS}"]
-    run(PYTHON, "-m", "pytest", "-q", *kept, *(arguments or ["tests/e2e"]))
+    run(PYTHON, "-m", "pytest", *NO_HANGING, "-q", *kept, *(arguments or ["tests/e2e"]))
 
 
 def reliability(arguments: list[str]) -> None:
     """Races, crashes, pauses, faults, halts under load: small sizes, or all of them with RELIABILITY=full (hours)."""
-    jobs = ["-n", _jobs(), "--dist=worksteal"]
-    run(PYTHON, "-m", "pytest", *jobs, "-q", *(arguments or ["tests/reliability"]))
+    hanging = [] if os.environ.get("RELIABILITY") == "full" else NO_HANGING
+    run(PYTHON, "-m", "pytest", *_side_by_side(), *hanging, "-q", *(arguments or ["tests/reliability"]))
 
 
 def reliability_full(arguments: list[str]) -> None:
