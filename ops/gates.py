@@ -51,7 +51,7 @@ NIGHTLY = [
     "tests/integration/test_decision_race.py",
 ]
 # A test that hangs ends with every thread's stack, instead of keeping the build until somebody ends that.
-NO_HANGING = ["-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true"]
+NO_HANGING = ["-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true"]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
