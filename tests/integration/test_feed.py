@@ -210,8 +210,7 @@ def quote(ticker: str) -> Quote | None:
     return Quote.objects.filter(market_id=ticker).first()
 
 
-# Named apps: after each test only their tables are emptied, and no permissions are made anew.
-pytestmark = pytest.mark.django_db(transaction=True, available_apps=["trading", "approvals", "portfolio"])
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
