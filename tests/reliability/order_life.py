@@ -209,8 +209,9 @@ class OrderLife(RuleBasedStateMachine):
             self._books.close()
 
     def _comes_to_rest(self) -> None:
-        """One comparison is enough to know everything, whatever was missed."""
+        """A minute later one comparison is enough to know everything, whatever was missed."""
         self._tell(Unknown("no complete answer in 5 s"))
+        Order.objects.update(last_scan_at=None)  # what was judged absent is looked for once a minute
         self.reconciler.run()
         self.reconciler.run()
         row = self._row()

@@ -52,6 +52,17 @@ def test_the_truth_comes_out_whatever_was_heard(figure: Figure) -> None:
     figure(f"{lives} lives of up to {steps} steps: 0 differ from the reference")
 
 
+def test_an_absent_order_that_came_and_went_between_two_looks_is_known_a_minute_later() -> None:
+    life = OrderLife()
+    life.claimed()
+    life.hears_nothing_in_time()
+    life.judges_it_absent()
+    life.compares()
+    life.arrives(answered=False)
+    life.is_canceled()
+    life.teardown()
+
+
 class Newest(OrderLife):
     """Believes whatever it heard last."""
 
