@@ -111,7 +111,7 @@ function refreshes(event) {
   return ctx?.target?.id === "proposal" && String(ctx.request?.method).toUpperCase() === "GET";
 }
 
-/** A refusal stays until the next answer: the card that refreshes itself underneath knows nothing of it. */
+/** A refusal stays while a decision is still open: the card that refreshes itself underneath knows nothing of it. */
 function keepRefusal() {
   /** @type {Node | undefined} */
   let refusal;
@@ -119,7 +119,7 @@ function keepRefusal() {
     refusal = refreshes(event) ? document.querySelector("#proposal > [role=alert]")?.cloneNode(true) : undefined;
   });
   document.addEventListener("htmx:after:swap", (event) => {
-    const card = document.querySelector("#proposal:not(:has(> [role=alert]))");
+    const card = document.querySelector("#proposal:has([data-decide]):not(:has(> [role=alert]))");
     if (refusal && refreshes(event)) card?.querySelector(":scope > .crumbs")?.after(refusal);
   });
 }

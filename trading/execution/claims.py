@@ -91,9 +91,8 @@ def claim(
         state = risk.trading_state(proposal.venue, lock=True)
         if _is_quiet(state) and not proposal.is_manual_exit:
             return None  # the exchange might cancel it with all others; it waits
-        fresh = Proposal.objects.terms_alone().get(
-            pk=proposal.pk
-        )  # the bytes are made of the row as it is now
+        # The bytes are made of the row as it is now.
+        fresh = Proposal.objects.terms_alone().get(pk=proposal.pk)
         if not fresh.is_manual_exit:
             risk.require_build(state, build)
         market = risk.market_facts([fresh.ticker]).get(fresh.ticker)
