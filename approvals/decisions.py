@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from approvals.domain.lifecycle import (
@@ -22,6 +23,7 @@ from approvals.domain.lifecycle import (
 from approvals.models import Decision, Proposal
 from approvals.proposals import announce_approval, move
 from kalshi_site.models import User
+from kalshi_site.prepared import insert, prepared
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from portfolio.domain.limits import RiskReport
@@ -131,7 +133,7 @@ def _may_decide(proposal: Proposal, actor: AbstractBaseUser) -> None:
 
 def _current(proposal: Proposal, version: int, terms_hash: str, wanted: ProposalState) -> Proposal:
     """The row as it is now, if it is what the person saw and may still be decided."""
-    fresh = Proposal.objects.get(pk=proposal.pk)
+    fresh = _now(proposal.pk)[0]
     late = fresh.is_decidable and fresh.deadline_at <= timezone.now()
     if late or fresh.state == ProposalState.EXPIRED:
         raise DeadlinePassed(fresh.deadline_at)
@@ -141,6 +143,11 @@ def _current(proposal: Proposal, version: int, terms_hash: str, wanted: Proposal
     if fresh.terms_hash != terms_hash or not fresh.is_genuine:
         raise TermsChanged
     return fresh
+
+
+@prepared
+def _now(pk: int) -> QuerySet[Proposal]:
+    return Proposal.objects.filter(pk=pk)
 
 
 def _terms_of(proposal: Proposal) -> dict[str, Any]:
@@ -158,19 +165,20 @@ def _record(
     reason: str,
     report: RiskReport | None,
 ) -> None:
+    decision = Decision(
+        proposal=proposal,
+        version=version,
+        terms_hash=proposal.terms_hash,
+        actor=actor,
+        actor_name=actor.get_username(),
+        proposer=proposal.proposer,
+        verdict=verdict,
+        method=method,
+        reason=reason,
+        risk_report=report.as_json() if report else {},
+        at=timezone.now(),
+    )
     try:
-        Decision.objects.create(
-            proposal=proposal,
-            version=version,
-            terms_hash=proposal.terms_hash,
-            actor=actor,
-            actor_name=actor.get_username(),
-            proposer=proposal.proposer,
-            verdict=verdict,
-            method=method,
-            reason=reason,
-            risk_report=report.as_json() if report else {},
-            at=timezone.now(),
-        )
+        insert(decision)
     except IntegrityError as error:
         raise WrongState(ProposalState(proposal.state), ProposalState(proposal.state)) from error

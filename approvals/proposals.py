@@ -14,7 +14,7 @@ from approvals.domain.lifecycle import ProposalState, require_move, terms_hash
 from approvals.domain.policy import Origin, Policy, Ruling, decide
 from approvals.models import BY_POLICY, Proposal, ProposalEvent
 from approvals.signals import proposal_approved
-from kalshi_site import audit, live
+from kalshi_site import audit, live, prepared
 from kalshi_site.identity import new_id
 from kalshi_site.versioning import StaleVersion, compare_and_set
 from portfolio import risk
@@ -280,7 +280,7 @@ def move(
 
 def remember(proposal: Proposal, *, before: str, actor: str, reason: str, person: bool = False) -> None:
     """Write the history row, the audit row and the numbered announcement of a move."""
-    ProposalEvent.objects.create(
+    event = ProposalEvent(
         proposal=proposal,
         version=proposal.version,
         from_state=before,
@@ -288,6 +288,7 @@ def remember(proposal: Proposal, *, before: str, actor: str, reason: str, person
         actor=actor,
         reason=reason,
     )
+    prepared.insert(event)
     audit.record(
         actor=actor,
         actor_kind="person" if person else "agent" if not before else "system",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from django.utils import timezone
 
+from kalshi_site import prepared
 from kalshi_site.models import AuditEntry
 from kalshi_site.observability import request_id
 
@@ -23,7 +24,7 @@ def record(
     **detail: Any,
 ) -> AuditEntry:
     """Add one row. `detail` must be JSON: numbers as strings, times as ISO text."""
-    return AuditEntry.objects.create(
+    row = AuditEntry(
         at=timezone.now(),
         actor=actor,
         actor_kind=actor_kind,
@@ -34,3 +35,4 @@ def record(
         detail=detail,
         request_id=request_id.get(),
     )
+    return prepared.insert(row)

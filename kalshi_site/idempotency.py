@@ -26,6 +26,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from kalshi_site import prepared
 from kalshi_site.errors import DeskError, FieldError
 from kalshi_site.models import IdempotencyRecord, User
 
@@ -198,8 +199,8 @@ def _begin(owner: User, key: str, request_hash: str) -> IdempotencyRecord:
     now = timezone.now()
     try:
         with transaction.atomic():
-            return IdempotencyRecord.objects.create(
-                owner=owner, key=key, request_hash=request_hash, created_at=now
+            return prepared.insert(
+                IdempotencyRecord(owner=owner, key=key, request_hash=request_hash, created_at=now)
             )
     except IntegrityError:
         first = IdempotencyRecord.objects.filter(owner=owner, key=key).first()

@@ -22,11 +22,12 @@ from types import MappingProxyType
 
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from kalshi_site.errors import DeskError, NotSignedIn, RoleMissing, ScopeMissing
 from kalshi_site.models import ApiToken, EntryCode, User
+from kalshi_site.prepared import prepared
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 ALPHABET = string.ascii_letters + string.digits
@@ -224,7 +225,7 @@ def issue_token(*, user: User, name: str, scopes: Iterable[str], expires_at: dat
 def authenticate_token(clear: str) -> ApiToken:
     """The token's row with its owner. Raises NotSignedIn, in the same words whatever is wrong with an unknown token."""
     now = timezone.now()
-    token = ApiToken.objects.filter(token_hash=_hash(clear)).select_related("owner").first()
+    token = _token.first(_hash(clear))
     if token is None or not clear.startswith(token_mark()) or not token.owner.is_active:
         raise NotSignedIn("the token is not known here")
     if token.revoked_at is not None:
@@ -234,6 +235,11 @@ def authenticate_token(clear: str) -> ApiToken:
     if token.last_used_at is None or now - token.last_used_at > USE_GRAIN:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
     return token
+
+
+@prepared
+def _token(token_hash: str) -> QuerySet[ApiToken]:
+    return ApiToken.objects.filter(token_hash=token_hash).select_related("owner")
 
 
 def revoke_token(token: ApiToken) -> None:

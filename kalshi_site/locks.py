@@ -19,12 +19,13 @@ from functools import cache
 import redis
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kalshi_site.models import Lease
+from kalshi_site.prepared import prepared
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,7 @@ class Held:
         For writes to the database alone: there the fence decides, however late it is. What leaves the database asks
         `require`, which also knows its time.
         """
-        rows = Lease.objects.select_for_update().filter(name=self.name, holder=self.holder, fence=self.fence)
-        if not rows.exists():
+        if not _locked(self.name, self.holder, self.fence):
             raise Outrun(f"{self.name}: fence {self.fence} is no longer ours")
 
     def renewed(self, ttl: timedelta) -> Held:
@@ -72,6 +72,12 @@ class Held:
         if not rows.update(expires_at=timezone.now() + ttl):
             raise Outrun(f"{self.name}: fence {self.fence} is no longer ours")
         return replace(self, stop_at=started + ttl.total_seconds() * SAFE_SHARE)
+
+
+@prepared
+def _locked(name: str, holder: str, fence: int) -> QuerySet[Lease, str]:
+    rows = Lease.objects.select_for_update().filter(name=name, holder=holder, fence=fence)
+    return rows.values_list("name", flat=True)
 
 
 @contextlib.contextmanager

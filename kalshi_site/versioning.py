@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from django.db import models
 from django.utils import timezone
 
-from kalshi_site import guards
+from kalshi_site import guards, prepared
 from kalshi_site.models.fields import ScaledField
 
 Row = TypeVar("Row", bound="VersionedModel")
@@ -71,12 +71,12 @@ def compare_and_set(
     written then.
     """
     seen = row.version if version is None else version
-    manager = type(row)._default_manager
     written = {**changes, "version": seen + 1, "updated_at": timezone.now()}
-    changed = manager.filter(pk=row.pk, version=seen, **(guard or {})).update(**written)
+    where = {"pk": row.pk, "version": seen, **(guard or {})}
+    changed = prepared.update(type(row), where=where, changes=written)
     if changed == 1 and not reread and row.version == seen:
         return _as_written(row, written)
-    fresh = manager.filter(pk=row.pk).first()
+    fresh = type(row)._default_manager.filter(pk=row.pk).first()
     if changed != 1 or fresh is None:
         raise StaleVersion(row, seen, fresh)
     return fresh

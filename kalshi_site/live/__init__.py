@@ -16,6 +16,7 @@ from channels.layers import BaseChannelLayer, get_channel_layer
 from django.db import connection, transaction
 from django.utils import timezone
 
+from kalshi_site import prepared
 from kalshi_site.live.background import Background
 from kalshi_site.models import ChangeLog, TopicHead
 
@@ -51,7 +52,8 @@ def changed(topic: str, *, key: str, version: int, kind: str = "changed") -> int
         number = _next_number(topic)
         assert number is not None
     now = timezone.now()
-    ChangeLog.objects.create(topic=topic, version=number, key=key, object_version=version, kind=kind, at=now)
+    row = ChangeLog(topic=topic, version=number, key=key, object_version=version, kind=kind, at=now)
+    prepared.insert(row)
     after_commit(topic, {"id": key, "version": version, "kind": kind, "s": number})
     return number
 

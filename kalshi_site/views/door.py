@@ -14,7 +14,7 @@ from kalshi_site import audit
 from kalshi_site.identity import EntryRefused, peek_entry_code, spend_entry_code
 from kalshi_site.models import User
 
-BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
+BACKEND = "kalshi_site.signin.Backend"
 YEAR = 365 * 24 * 3600
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, Sum, Value
+from django.db.models import F, Q, QuerySet, Sum, Value
 from django.utils import timezone
 
 from kalshi_site import audit, live
 from kalshi_site.models.fields import CountField
+from kalshi_site.prepared import insert, prepared
 from kalshi_site.versioning import StaleVersion
 from portfolio.domain import scopes
 from portfolio.domain.limits import PAPER_LIMITS, Case, PortfolioFacts, RiskReport, TradingMode, judge
@@ -68,10 +70,15 @@ def facts_of(ticker: str) -> MarketFacts:
 
 def limits() -> dict[str, Decimal]:
     """All limits: built-in defaults, overridden by rows. Raises UnknownLimit on a row that no rule reads."""
-    rows = dict(RiskLimit.objects.values_list("name", "value"))
+    rows = dict(_limits())
     if strange := rows.keys() - PAPER_LIMITS.keys():
         raise UnknownLimit(f"no rule reads the limit {', '.join(sorted(strange))}")
     return {name: rows.get(name, default.value) for name, default in PAPER_LIMITS.items()}
+
+
+@prepared
+def _limits() -> QuerySet[RiskLimit, tuple[str, Decimal]]:
+    return RiskLimit.objects.values_list("name", "value")
 
 
 def set_limit(
@@ -142,27 +149,19 @@ def portfolio_facts(
 
     `mode`: the one in force, where the caller knows it (`risk.over`); else it is read.
     """
-    standing = Reservation.objects.standing(venue).exclude(key=excluding)
-    reserved = list(
-        standing.values_list("ticker", "event_ticker", "signed_quantity", "unit_cost", "unit_fee")
-    )
-    here = Q(event_ticker=market.event_ticker)
-    held = Position.objects.filter(venue=venue).aggregate(
-        all=Sum("cost"),
-        event=Sum("cost", filter=here),
-        quantity=Sum("quantity", filter=Q(ticker=market.ticker)),
-    )
+    reserved = _reserved(venue, excluding)
+    in_all, in_event, held = _held.first(venue, market.event_ticker, market.ticker) or (None, None, None)
 
     def risk_of(event: str | None = None) -> Decimal:
         return sum((abs(q) * cost for _, e, q, cost, _ in reserved if event in (None, e)), ZERO)
 
-    quantity = held["quantity"] or ZERO
+    quantity = held or ZERO
     undone = [q for ticker, _, q, _, _ in reserved if ticker == market.ticker]
     return PortfolioFacts(
-        cash=CashEntry.objects.filter(venue=venue).aggregate(total=Sum("amount"))["total"] or ZERO,
+        cash=_cash.first(venue) or ZERO,
         reserved_cash=sum((abs(q) * (cost + fee) for _, _, q, cost, fee in reserved), ZERO),
-        total_exposure=(held["all"] or ZERO) + risk_of(),
-        event_exposure=(held["event"] or ZERO) + risk_of(market.event_ticker),
+        total_exposure=(in_all or ZERO) + risk_of(),
+        event_exposure=(in_event or ZERO) + risk_of(market.event_ticker),
         held=quantity,
         pending=sum(undone, ZERO),
         mode=mode
@@ -171,6 +170,31 @@ def portfolio_facts(
         ),
         leaving=sum((abs(q) for q in undone if q * quantity < 0), ZERO),
     )
+
+
+@prepared
+def _reserved(
+    venue: str, excluding: str
+) -> QuerySet[Reservation, tuple[str, str, Decimal, Decimal, Decimal]]:
+    rows = Reservation.objects.standing(venue).exclude(key=excluding)
+    return rows.values_list("ticker", "event_ticker", "signed_quantity", "unit_cost", "unit_fee")
+
+
+@prepared
+def _held(venue: str, event: str, ticker: str) -> QuerySet[Any, tuple[Decimal | None, ...]]:
+    """One row of sums, or none: cost of all positions and of the event's, contracts of the market."""
+    sums = {
+        "in_all": Sum("cost"),
+        "in_event": Sum("cost", filter=Q(event_ticker=event)),
+        "held": Sum("quantity", filter=Q(ticker=ticker)),
+    }
+    return Position.objects.filter(venue=venue).order_by().values("venue").annotate(**sums).values_list(*sums)
+
+
+@prepared
+def _cash(venue: str) -> QuerySet[Any, Decimal | None]:
+    rows = CashEntry.objects.filter(venue=venue).order_by().values("venue")
+    return rows.annotate(total=Sum("amount")).values_list("total", flat=True)
 
 
 def check_order(
@@ -204,7 +228,7 @@ def check_order(
 
 def reserve(*, venue: str, key: str, terms: Terms, event_ticker: str, report: RiskReport) -> Reservation:
     """Hold the order's worst case until it is closed. Call inside the decision's transaction."""
-    return Reservation.objects.create(
+    reservation = Reservation(
         venue=venue,
         key=key,
         ticker=terms.ticker,
@@ -213,6 +237,7 @@ def reserve(*, venue: str, key: str, terms: Terms, event_ticker: str, report: Ri
         unit_cost=(report.cost.cost / terms.quantity).quantize(MONEY_STEP, ROUND_CEILING),
         unit_fee=(report.cost.fee / terms.quantity).quantize(MONEY_STEP, ROUND_CEILING),
     )
+    return insert(reservation)
 
 
 def reserve_foreign(*, venue: str, key: str, terms: Terms, event_ticker: str) -> None:

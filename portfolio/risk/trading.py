@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from kalshi_site import audit, live
+from kalshi_site.prepared import prepared
 from kalshi_site.versioning import StaleVersion, compare_and_set
 from portfolio.domain import scopes
 from portfolio.domain.limits import TradingMode
@@ -57,12 +58,22 @@ def object_to_resuming(*sources: Callable[[str], str]) -> None:
 
 def trading_state(venue: str, *, scope: str = ALL, lock: bool = False) -> TradingState:
     """The state of one scope; `lock` holds its row until the transaction ends."""
-    rows = TradingState.objects.select_for_update() if lock else TradingState.objects.all()
-    found = rows.filter(venue=venue, scope=scope).first()
+    read = _locked if lock else _unlocked
+    found = read.first(venue, scope)
     if found is None:
         TradingState.objects.get_or_create(venue=venue, scope=scope)
-        found = rows.get(venue=venue, scope=scope)
+        (found,) = read(venue, scope)
     return found
+
+
+@prepared
+def _locked(venue: str, scope: str) -> QuerySet[TradingState]:
+    return TradingState.objects.select_for_update().filter(venue=venue, scope=scope)
+
+
+@prepared
+def _unlocked(venue: str, scope: str) -> QuerySet[TradingState]:
+    return TradingState.objects.filter(venue=venue, scope=scope)
 
 
 def standing(venue: str) -> QuerySet[TradingState]:
@@ -97,12 +108,18 @@ def over(venue: str, covering: Iterable[str]) -> Over:
     Ask after that row is locked, and by a statement of its own: one that waits for the lock sees what was committed
     before it began to wait, and misses a scope that was stopped for the first time meanwhile (PostgreSQL).
     """
-    rows = TradingState.objects.filter(venue=venue, scope__in=tuple(covering))
-    found = list(rows.values_list("mode", "halted_at"))
+    found = _standing_over(venue, tuple(covering))
     return Over(
         scopes.strictest(TradingMode(mode) for mode, _ in found),
         max((at for _, at in found if at is not None), default=None),
     )
+
+
+@prepared
+def _standing_over(
+    venue: str, covering: tuple[str, ...]
+) -> QuerySet[TradingState, tuple[str, datetime | None]]:
+    return TradingState.objects.filter(venue=venue, scope__in=covering).values_list("mode", "halted_at")
 
 
 def pause(

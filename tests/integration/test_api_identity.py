@@ -11,7 +11,8 @@ from io import StringIO
 from threading import Barrier
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import Group, Permission
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -31,7 +32,8 @@ from kalshi_site.identity import (
     require,
     spend_entry_code,
 )
-from kalshi_site.models import ApiToken, AuditEntry, EntryCode
+from kalshi_site.models import ApiToken, AuditEntry, EntryCode, User
+from kalshi_site.signin import Backend
 from tests.factories import member, stranger
 
 
@@ -89,6 +91,24 @@ def test_the_scope_is_asked_before_the_role_and_a_session_has_no_scopes() -> Non
     with pytest.raises(RoleMissing):
         require(viewer, right)
     require(member("approver1", "approver"), right)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", list(ROLES))
+def test_rights_are_those_that_django_reads(role: str) -> None:
+    person = member("one", role)
+    person.user_permissions.add(Permission.objects.get(codename="add_logentry"))
+
+    def fresh() -> User:
+        return User.objects.get(pk=person.pk)
+
+    assert Backend().get_all_permissions(fresh()) == ModelBackend().get_all_permissions(fresh())
+    assert fresh().has_perm("admin.add_logentry")
+    assert not fresh().has_perm("admin.add_logentry", obj=person)
+    User.objects.update(is_active=False)
+    assert not Backend().get_all_permissions(fresh())
+    User.objects.update(is_active=True, is_superuser=True)
+    assert Backend().get_all_permissions(fresh()) == ModelBackend().get_all_permissions(fresh())
 
 
 @pytest.mark.django_db

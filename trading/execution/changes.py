@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from kalshi_site import audit, live
+from kalshi_site import audit, live, prepared
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from trading.domain.orders import OPEN, OrderState
@@ -41,7 +41,7 @@ def retried(order: Order, write: Callable[[Order], Order]) -> Order:
 
 
 def remember(order: Order, before: str, actor: str, reason: str) -> None:
-    OrderEvent.objects.create(
+    event = OrderEvent(
         order=order,
         version=order.version,
         from_state=before,
@@ -54,6 +54,7 @@ def remember(order: Order, before: str, actor: str, reason: str) -> None:
             "venue_order_id": order.venue_order_id or "",
         },
     )
+    prepared.insert(event)
     live.changed("orders", key=order.public_id, version=order.version, kind=order.state)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from approvals import decisions, proposals
@@ -15,6 +16,7 @@ from approvals.models import Decision, Proposal
 from kalshi_site import live
 from kalshi_site.identity import new_id
 from kalshi_site.locks import Held
+from kalshi_site.prepared import insert, prepared
 from portfolio import risk
 from portfolio.domain import scopes
 from portfolio.domain.autonomy import AutonomyLevel
@@ -92,7 +94,7 @@ def claim(
         if _is_quiet(state) and not proposal.is_manual_exit:
             return None  # the exchange might cancel it with all others; it waits
         # The bytes are made of the row as it is now.
-        fresh = Proposal.objects.terms_alone().get(pk=proposal.pk)
+        fresh = _now(proposal.pk)[0]
         if not fresh.is_manual_exit:
             risk.require_build(state, build)
         market = risk.market_facts([fresh.ticker]).get(fresh.ticker)
@@ -136,6 +138,24 @@ def _reason_to_void(
     )
 
 
+@prepared
+def _now(pk: int) -> QuerySet[Proposal]:
+    return Proposal.objects.terms_alone().filter(pk=pk)
+
+
+@prepared
+def _approvals(proposal: int, terms_hash: str) -> QuerySet[Decision, int]:
+    rows = Decision.objects.filter(proposal_id=proposal, terms_hash=terms_hash)
+    return rows.filter(verdict=Decision.Verdict.APPROVE).values_list("pk", flat=True)
+
+
+@prepared
+def _doubtful(venue: str, ticker: str) -> QuerySet[Order, int]:
+    unproven = (OrderState.SENDING, OrderState.UNKNOWN)  # sending: left so by a process that died
+    rows = Order.objects.filter(venue=venue, ticker=ticker, state__in=unproven)
+    return rows.values_list("pk", flat=True)[:1]
+
+
 def _covering(proposal: Proposal, market: MarketFacts | None) -> set[str]:
     """The scopes it was proposed in, and the series that the catalogue names now, should that have been corrected."""
     series = "" if market is None else market.series_ticker
@@ -159,8 +179,7 @@ def _not_as_approved(proposal: Proposal) -> str:
     """The approvals are of these very terms, and there are enough of them; a person's own exit needs none."""
     if not proposal.is_genuine:
         return "E208: the terms were changed after the hash was made of them"
-    yes = proposal.decisions.filter(verdict=Decision.Verdict.APPROVE, terms_hash=proposal.terms_hash)
-    if yes.count() < proposal.required_approvals:
+    if len(_approvals(proposal.pk, proposal.terms_hash)) < proposal.required_approvals:
         return "E208: nobody has approved these terms"
     return ""
 
@@ -174,10 +193,8 @@ def _reason_not_to_send(
         waited_from = max(waited_from, state.quiet_until)  # what had to wait has not waited of itself
     if waited_from is None or timezone.now() - waited_from > rules.approval_life:
         return "the approval was not claimed in time"
-    unproven = (OrderState.SENDING, OrderState.UNKNOWN)  # sending: left so by a process that died
-    doubtful = Order.objects.filter(venue=proposal.venue, ticker=proposal.ticker, state__in=unproven)
     # A person's own exit only reduces, and the exchange itself holds it to that: doubt does not block the way out.
-    if not proposal.is_manual_exit and doubtful.exists():
+    if not proposal.is_manual_exit and _doubtful(proposal.venue, proposal.ticker):
         return "E610: an order in this market has an unknown outcome"
     if market is None:
         return f"could not be judged: no market {proposal.ticker}"
@@ -273,9 +290,11 @@ def _body(order: Order, group: OrderGroup | None) -> bytes:
 
 
 def _insert(order: Order) -> Order:
-    order.save(force_insert=True)
-    OrderEvent.objects.create(
-        order=order, version=order.version, to_state=order.state, actor="execution", reason="claimed"
+    insert(order)
+    insert(
+        OrderEvent(
+            order=order, version=order.version, to_state=order.state, actor="execution", reason="claimed"
+        )
     )
     live.changed("orders", key=order.public_id, version=order.version, kind=order.state)
     return order

@@ -11,11 +11,12 @@ import hashlib
 from decimal import Decimal
 
 import msgspec
-from django.db.models import Sum
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from approvals.domain.lifecycle import ProposalState, terms_hash
 from approvals.models import Proposal
+from kalshi_site import prepared
 from trading.domain.orders import Action, BookSide, OrderState, Side, Terms, book_side
 from trading.domain.prices import complement
 from trading.exchange.order_messages import NewOrder
@@ -58,14 +59,14 @@ def refusal(order: Order) -> NotSent | Unknown | None:
     wrong = _wrong_with(order)
     if wrong:
         return NotSent(f"the last look before the send: {wrong}")
-    taken = Order.objects.filter(
-        pk=order.pk,
-        state=OrderState.SENDING,
-        attempts=1,
-        sent_at=None,
-        body_hash=hash_of(order.body.encode()),
-    ).update(sent_at=timezone.now())
-    if taken:
+    untaken = {
+        "pk": order.pk,
+        "state": OrderState.SENDING,
+        "attempts": 1,
+        "sent_at": None,
+        "body_hash": hash_of(order.body.encode()),
+    }
+    if prepared.update(Order, where=untaken, changes={"sent_at": timezone.now()}):
         return None
     row = Order.objects.get(pk=order.pk)
     if row.sent_at is not None:
@@ -75,15 +76,24 @@ def refusal(order: Order) -> NotSent | Unknown | None:
 
 def _wrong_with(order: Order) -> str:
     """What keeps these bytes from being the approved order; empty when nothing does."""
-    proposal = order.proposal and Proposal.objects.terms_alone().filter(pk=order.proposal.pk).first()
+    proposal = order.proposal and _approved.first(order.proposal.pk)
     if proposal is None or proposal.state != ProposalState.CLAIMED:
         return "no claimed proposal stands behind it"
     if not proposal.is_genuine:
         return "E208 the proposal's terms are not those of its hash"
     if hash_of_terms(order.body.encode(), proposal) != proposal.terms_hash:
         return "E208 the bytes say something else than what was approved"
-    rows = Order.objects.filter(proposal=proposal)
-    entered = rows.aggregate(total=Sum("quantity"))["total"] or ZERO
+    entered = sum(_entered(proposal.pk), ZERO)
     if entered > proposal.quantity:
         return f"{entered} contracts for an approval of {proposal.quantity}"
     return ""
+
+
+@prepared.prepared
+def _approved(pk: int) -> QuerySet[Proposal]:
+    return Proposal.objects.terms_alone().filter(pk=pk)
+
+
+@prepared.prepared
+def _entered(proposal: int) -> QuerySet[Order, Decimal]:
+    return Order.objects.filter(proposal_id=proposal).values_list("quantity", flat=True)

@@ -17,12 +17,14 @@ from typing import Final, Literal
 
 from django.db import Error as DatabaseError
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from approvals.proposals import NobodyBids, NothingHeld
 from kalshi_site import audit, live
 from kalshi_site.identity import new_id
 from kalshi_site.locks import Held, Outrun
+from kalshi_site.prepared import prepared
 from kalshi_site.versioning import compare_and_set
 from portfolio import risk
 from portfolio.models import Position, TradingState
@@ -108,7 +110,7 @@ def step(venue: str, held: Held) -> bool:
 
     True while there is more to do. Raises Outrun when the lease is no longer ours.
     """
-    row = Liquidation.objects.working(venue).first()
+    row = _working.first(venue)
     if row is None:
         return False
     if reason := _reason_to_end(row):
@@ -124,6 +126,11 @@ def step(venue: str, held: Held) -> bool:
         return True
     _finish(row, held, "nothing more can be sold within the bound" if done else "everything was sold")
     return False
+
+
+@prepared
+def _working(venue: str) -> QuerySet[Liquidation]:
+    return Liquidation.objects.working(venue)
 
 
 def remaining(venue: str) -> list[dict[str, str]]:

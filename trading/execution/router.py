@@ -12,10 +12,13 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from django.db.models import QuerySet
+
 from approvals.domain.lifecycle import WrongState
 from approvals.models import Proposal
 from kalshi_site.build import build_id
 from kalshi_site.locks import Held
+from kalshi_site.prepared import prepared
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from portfolio.models import TradingState
@@ -69,9 +72,7 @@ class Router:
             return 0
         sent = 0
         self._netless.clear()
-        waiting = Proposal.objects.terms_alone().unclaimed().filter(venue=self.venue)
-        # Exits first: behind a queue of openings one would be voided as too old.
-        for proposal in waiting.order_by("-reduce_only", "decided_at", "id"):
+        for proposal in _outbox(self.venue):
             if self._may_try(proposal) and self.send(proposal, held):
                 sent += 1
             if time.monotonic() - looked_at >= CALL_OFF_EVERY:
@@ -97,13 +98,12 @@ class Router:
         for each order, and a crash between leaves it to the next look.
         """
         called = set[int]()
-        for state in TradingState.objects.filter(venue=self.venue, halted_epoch__gt=0):
+        for state in _once_stopped(self.venue):
             if covered := list(cancels.stopped(state)):
                 self._cancel(covered)
                 called |= {order.pk for order in covered}
                 cancels.request_cancel_stopped(state)
-        wanted = Order.objects.cancel_wanted().filter(venue=self.venue)
-        self._cancel(order for order in wanted if order.pk not in called)
+        self._cancel(order for order in _cancel_wanted(self.venue) if order.pk not in called)
 
     def send(self, proposal: Proposal, held: Held) -> bool:
         """Claim one proposal and send its order once. False when it was voided or somebody else took it."""
@@ -177,6 +177,23 @@ class Router:
             self.checkpoint("canceling")
             calling_off.call_off(self.orders, targets)
             self.checkpoint("canceled")
+
+
+@prepared
+def _outbox(venue: str) -> QuerySet[Proposal]:
+    """Exits first: behind a queue of openings one would be voided as too old."""
+    waiting = Proposal.objects.terms_alone().unclaimed().filter(venue=venue)
+    return waiting.order_by("-reduce_only", "decided_at", "id")
+
+
+@prepared
+def _once_stopped(venue: str) -> QuerySet[TradingState]:
+    return TradingState.objects.filter(venue=venue, halted_epoch__gt=0)
+
+
+@prepared
+def _cancel_wanted(venue: str) -> QuerySet[Order]:
+    return Order.objects.cancel_wanted().filter(venue=venue)
 
 
 def open_order_gateway(rest_url: str, signer: Signer, *, link: Link | None = None) -> OrderGateway:

@@ -7,6 +7,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import models
 
+from kalshi_site.prepared import prepared
 from kalshi_site.versioning import VersionedModel
 from trading.domain.hours import ExchangeFacts, ShardState, Window
 
@@ -45,5 +46,10 @@ class ExchangeState(VersionedModel):
 
 def exchange_facts(venue: str | None = None) -> ExchangeFacts:
     """What the venue (this profile's) last said; unknown when it never did."""
-    row = ExchangeState.objects.filter(venue=venue or settings.KALSHI_PROFILE).first()
+    row = _said.first(venue or settings.KALSHI_PROFILE)
     return ExchangeFacts() if row is None else row.facts
+
+
+@prepared
+def _said(venue: str) -> models.QuerySet[ExchangeState]:
+    return ExchangeState.objects.filter(venue=venue)

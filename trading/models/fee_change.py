@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from django.db import models
 
+from kalshi_site.prepared import prepared
 from trading.domain.fee_history import FeeStep, fees_at, next_step
 from trading.domain.fees import FeeSchedule, FeeType, UnknownFee
 from trading.models.market import Market
@@ -57,6 +58,12 @@ class FeeChange(models.Model):
         )
 
 
+@prepared
+def _steps(series: tuple[str, ...], events: tuple[str, ...]) -> models.QuerySet[FeeChange]:
+    of_series = models.Q(scope=FeeChange.Scope.SERIES, ticker__in=series)
+    return FeeChange.objects.filter(of_series | models.Q(scope=FeeChange.Scope.EVENT, ticker__in=events))
+
+
 Steps = Mapping[tuple[str, str], list[FeeStep]]
 
 
@@ -68,11 +75,8 @@ class FeeBook:
 
     @classmethod
     def of(cls, series: Iterable[str], events: Iterable[str]) -> FeeBook:
-        wanted = models.Q(scope=FeeChange.Scope.SERIES, ticker__in=set(series)) | models.Q(
-            scope=FeeChange.Scope.EVENT, ticker__in=set(events)
-        )
         found: dict[tuple[str, str], list[FeeStep]] = defaultdict(list)
-        for row in FeeChange.objects.filter(wanted):
+        for row in _steps(tuple(set(series)), tuple(set(events))):
             found[row.scope, row.ticker].append(row.step)
         return cls(dict(found))
 

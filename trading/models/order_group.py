@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from kalshi_site.models.fields import CountField
+from kalshi_site.prepared import prepared
 
 
 class OrderGroupQuerySet(models.QuerySet["OrderGroup"]):
@@ -18,7 +19,7 @@ class OrderGroupQuerySet(models.QuerySet["OrderGroup"]):
 
     def of_shard(self, venue: str, exchange_index: int) -> OrderGroup | None:
         """The one that a shard's orders go into."""
-        return self.standing(venue).filter(exchange_index=exchange_index).first()
+        return _of_shard.first(venue, exchange_index)
 
     def tripped(self, venue: str) -> OrderGroupQuerySet:
         """Those of them that take no order until a person lets them."""
@@ -59,3 +60,8 @@ class OrderGroup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.venue} shard {self.exchange_index} {'tripped' if self.tripped_at else 'open'}"
+
+
+@prepared
+def _of_shard(venue: str, exchange_index: int) -> models.QuerySet[OrderGroup]:
+    return OrderGroup.objects.standing(venue).filter(exchange_index=exchange_index)[:1]

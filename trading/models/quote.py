@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import models
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from kalshi_site.models.fields import CountField, DollarsField
+from kalshi_site.prepared import prepared
 from trading.domain.hours import ExchangeFacts
 from trading.domain.markets import MarketFacts, MarketStatus, TopOfBook
 from trading.models.exchange_state import exchange_facts
@@ -57,9 +59,14 @@ class Quote(models.Model):
 
 def market_facts(tickers: Collection[str]) -> dict[str, MarketFacts]:
     """Facts of the given markets in one query; what the catalogue does not hold is missing from the answer."""
-    rows = list(Market.objects.for_rules().filter(ticker__in=tickers))
+    rows = _for_rules(tuple(tickers))
     around = Around.of(rows)
     return {row.ticker: facts_from(row, around) for row in rows}
+
+
+@prepared
+def _for_rules(tickers: tuple[str, ...]) -> QuerySet[Market]:
+    return Market.objects.for_rules().filter(ticker__in=tickers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,214 @@
+"""Questions and changes whose SQL is written once.
+
+Django writes a queryset's SQL anew at each use, which takes many times as long as the database takes to answer it, and
+some thirty of them stand between a click and the exchange. Here a queryset is built once, with a blank for each
+argument; from then on only values are filled in. What is asked and what comes back stays what the queryset says.
+
+    @prepared
+    def _resting(venue: str, states: tuple[str, ...]) -> QuerySet[Order]:
+        return Order.objects.filter(venue=venue, state__in=states)
+
+    _resting("paper", ("resting",))     # a list of orders
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, Final, Generic, ParamSpec, TypeVar
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet
+from django.db.models.expressions import Expression
+from django.db.models.sql import InsertQuery, UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler
+
+P = ParamSpec("P")
+Row = TypeVar("Row")
+New = TypeVar("New", bound=Model)
+_PLAIN: Final = (str, int)  # as a database takes them
+MOST_SHAPES: Final = 64  # of one question: lists of many lengths must not fill the memory
+
+
+class Blank(Expression):
+    """The place of a value in SQL that was written before the value was known."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def as_sql(self, *_: Any, **__: Any) -> tuple[str, tuple[Any, ...]]:
+        return "%s", (self,)
+
+    def __str__(self) -> str:
+        raise TypeError(f"{self.name} is not known yet: hand it to a lookup as it is")
+
+
+class Prepared(Generic[P, Row]):
+    """A question that is asked with values. Calling it returns the rows as a list, `first` the first or None.
+
+    Values are text, whole numbers, times, or a tuple of them for `__in`. Raises TypeError for another kind: None too,
+    which SQL compares with nothing.
+    """
+
+    def __init__(self, build: Callable[P, QuerySet[Any, Row]]) -> None:
+        self._build = build
+        self._names = tuple(inspect.signature(build).parameters)
+        self._written: dict[tuple[Any, ...], _Question] = {}
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> list[Row]:
+        given = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        values = [given[name] for name in self._names]
+        shape = (connection.vendor, *(len(each) if isinstance(each, tuple) else None for each in values))
+        question = self._written.get(shape)
+        if question is None:
+            question = _Question(self._rows(given))
+            if len(self._written) >= MOST_SHAPES:
+                self._written.clear()
+            self._written[shape] = question
+        return list(question.ask(dict(_values(given))))
+
+    def first(self, *args: P.args, **kwargs: P.kwargs) -> Row | None:
+        """The first row. The queryset says in which order, and should ask for one alone."""
+        return next(iter(self(*args, **kwargs)), None)
+
+    def _rows(self, given: Mapping[str, Any]) -> QuerySet[Any, Row]:
+        build: Callable[..., QuerySet[Any, Row]] = self._build
+        return build(**{name: _blank(name, value) for name, value in given.items()})
+
+
+def prepared(build: Callable[P, QuerySet[Any, Row]]) -> Prepared[P, Row]:
+    """Decorate a function that hands its arguments to a queryset's lookups and does nothing else with them."""
+    return Prepared(build)
+
+
+def update(model: type[Model], *, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
+    """`model.objects.filter(**where).update(**changes)`, for plain values. Returns how many rows it changed."""
+    empty = tuple((name, value is None) for name, value in where.items())
+    sql, blanks = _written_update(connection.vendor, model, empty, tuple(changes))
+    given = {**where, **{f"={name}": value for name, value in changes.items()}}
+    values = {name: _field(model, name).get_db_prep_save(value, connection) for name, value in given.items()}
+    with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
+        cursor.execute(sql, _filled(blanks, values))
+        changed: int = cursor.rowcount
+        return changed
+
+
+def insert(row: New) -> New:
+    """`row.save(force_insert=True)`, for a model to whose saving nobody listens. Returns the row, with its key."""
+    sql, fields = _written_insert(connection.vendor, type(row))
+    values = [each.get_db_prep_save(each.pre_save(row, add=True), connection) for each in fields]
+    with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        if cursor.description:
+            (row.pk,) = cursor.fetchone()
+    row._state.adding, row._state.db = False, connection.alias
+    return row
+
+
+class _Question:
+    """A queryset, written for one database and one count of values in each list."""
+
+    def __init__(self, rows: QuerySet[Any, Any]) -> None:
+        self._iterable: Any = rows._iterable_class
+        self._locks = rows.query.select_for_update
+        self._compiler: SQLCompiler = rows.query.get_compiler(connection=connection)
+        self._sql, self._blanks = self._wording()
+        self._converters = self._compiler.get_converters([each[0] for each in self._compiler.select or ()])
+
+    def _wording(self) -> tuple[str, tuple[Any, ...]]:
+        try:
+            return self._compiler.as_sql()
+        except EmptyResultSet:  # one of nothing: no database need be asked
+            return "", ()
+
+    def ask(self, values: Mapping[str, Any]) -> Iterator[Any]:
+        if self._locks and not connection.in_atomic_block:
+            raise transaction.TransactionManagementError("a row is locked inside a transaction alone")
+        if not self._sql:
+            return iter(())
+        with connection.cursor() as cursor:
+            cursor.execute(self._sql, _filled(self._blanks, values))
+            rows = cursor.fetchall()
+        if self._converters:
+            rows = list(self._compiler.apply_converters(rows, self._converters))
+        return iter(self._iterable(_Answer(self._compiler, rows))) if rows else iter(())
+
+
+class _Answer:
+    """All that Django's makers of rows ask of a queryset, its query and its compiler; the rows are here already."""
+
+    def __init__(self, compiler: SQLCompiler, rows: list[Any]) -> None:
+        self._rows = rows
+        self.query, self.db, self.model = self, connection.alias, compiler.query.model
+        self.select, self.klass_info = compiler.select, compiler.klass_info
+        self.annotation_col_map = compiler.annotation_col_map
+        self._known_related_objects: dict[Any, Any] = {}
+
+    def get_compiler(self, using: str) -> _Answer:
+        return self
+
+    def execute_sql(self, **_: Any) -> list[Any]:
+        return self._rows
+
+    def results_iter(self, *_: Any, tuple_expected: bool = False, **__: Any) -> Iterator[Any]:
+        return map(tuple, self._rows) if tuple_expected else iter(self._rows)
+
+
+@cache
+def _written_update(
+    vendor: str, model: type[Model], where: tuple[tuple[str, bool], ...], changes: tuple[str, ...]
+) -> tuple[str, tuple[Any, ...]]:
+    rows = model._default_manager.filter(**{name: None if empty else Blank(name) for name, empty in where})
+    query: Any = rows.query.chain(UpdateQuery)
+    query.add_update_values({name: Blank(f"={name}") for name in changes})
+    sql, blanks = query.get_compiler(connection=connection).as_sql()
+    return sql, blanks
+
+
+@cache
+def _written_insert(vendor: str, model: type[Model]) -> tuple[str, list[Any]]:
+    """The statement, and the fields whose values it takes. It returns what the database itself gives: the key."""
+    meta: Any = model._meta
+    fields = [each for each in meta.concrete_fields if each not in meta.db_returning_fields]
+    query: Any = InsertQuery(model)
+    blanks = SimpleNamespace(**{each.attname: Blank(each.attname) for each in fields})
+    query.insert_values(fields, [blanks], raw=True)
+    compiler = query.get_compiler(connection=connection)
+    compiler.returning_fields = meta.db_returning_fields
+    ((sql, _),) = compiler.as_sql()
+    return sql, fields
+
+
+@cache
+def _field(model: type[Model], lookup: str) -> Any:
+    name = lookup.removeprefix("=").partition("__")[0]
+    return model._meta.pk if name == "pk" else model._meta.get_field(name)
+
+
+def _blank(name: str, value: Any) -> Blank | list[Blank]:
+    return [Blank(f"{name}.{at}") for at in range(len(value))] if isinstance(value, tuple) else Blank(name)
+
+
+def _values(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in given.items():
+        if isinstance(value, tuple):
+            yield from ((f"{name}.{at}", _adapted(each)) for at, each in enumerate(value))
+        else:
+            yield name, _adapted(value)
+
+
+def _adapted(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    if not isinstance(value, _PLAIN):
+        raise TypeError(f"{value!r} is neither text nor a whole number nor a time")
+    return str(value) if isinstance(value, str) else value  # of a choice its text
+
+
+def _filled(blanks: Collection[Any], values: Mapping[str, Any]) -> list[Any]:
+    return [values[each.name] if isinstance(each, Blank) else each for each in blanks]
