@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
+from kalshi_site import prepared
 from trading.domain.prices import complement
 from trading.market_data.hub import Activity, Touch
 from trading.models import Market, Quote
@@ -50,11 +52,9 @@ def distrust_all() -> None:
 
 def write_activity(activity: Mapping[str, Activity]) -> None:
     """Write last price, volume and open interest of the markets that traded."""
-    rows = list(Market.objects.filter(ticker__in=activity))
-    for row in rows:
-        told = activity[row.ticker]
-        row.last_price, row.volume, row.open_interest = told.last_price, told.volume, told.open_interest
-    Market.objects.bulk_update(rows, ["last_price", "volume", "open_interest"])
+    with transaction.atomic():
+        for ticker, told in activity.items():
+            prepared.update(Market, where={"ticker": ticker}, changes=asdict(told))
 
 
 def tick_batch(touches: Iterable[Touch], now_ms: int) -> dict[str, Any]:
