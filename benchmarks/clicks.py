@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EVERY: Final = 0.21  # seconds and up to a fifth more: a token may write five times a second
 ANSWERED_WITHIN: Final = 10.0
+STEPS: Final = ("approved", "claimed", "handed", "accepted", "answered")
 PRICE: Final = Decimal("0.0100")  # rests far from the touch
 
 
@@ -123,7 +124,7 @@ def measure(count: int) -> dict[str, Any]:
 
     approver = Approver(json.loads((settings.VAR_DIR / "demo-credentials.json").read_text()))
     account = wiring.stand_in()[1]
-    steps: dict[str, list[float]] = {"approved": [], "claimed": [], "accepted": [], "answered": []}
+    steps: dict[str, list[float]] = {name: [] for name in STEPS}
     lost = 0
     for proposal, _ in zip(proposals(), range(count + 3), strict=False):
         time.sleep(EVERY * random.uniform(1.0, 1.2))
@@ -134,9 +135,10 @@ def measure(count: int) -> dict[str, Any]:
             continue
         accepted_at = account.order(order.venue_order_id).created_at
         proposal.refresh_from_db()
-        assert accepted_at is not None and proposal.decided_at is not None
+        assert accepted_at is not None and proposal.decided_at is not None and order.sent_at is not None
         steps["approved"].append(1000 * (proposal.decided_at.timestamp() - sent))
         steps["claimed"].append(1000 * (order.created_at.timestamp() - sent))
+        steps["handed"].append(1000 * (order.sent_at.timestamp() - sent))
         steps["accepted"].append(1000 * (accepted_at.timestamp() - sent) + 1)
         steps["answered"].append(1000 * (answered - sent))
         try:

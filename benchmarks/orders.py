@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import wire
+from benchmarks.clicks import STEPS
 from benchmarks.order_desks import FORMS, ROOT, running
 from kalshi_site.management.supervisor.ports import free_port
 
 GOALS: Final = {"p50_ms": 15.0, "p99_ms": 50.0, "times_usual": 3.0, "times_usual_in_process": 10.0}
-STEPS: Final = ("approved", "claimed", "accepted", "answered")
 
 
 def main() -> int:

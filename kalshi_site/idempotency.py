@@ -227,10 +227,10 @@ def _take_over(record: IdempotencyRecord, now: datetime) -> bool:
 
 
 def _finish(record: IdempotencyRecord, answer: Answer) -> None:
-    written = IdempotencyRecord.objects.filter(
-        pk=record.pk, created_at=record.created_at, finished_at=None
-    ).update(status=answer.status, body=answer.body, headers=dict(answer.headers), finished_at=timezone.now())
-    if written != 1:
+    unfinished = {"pk": record.pk, "created_at": record.created_at, "finished_at": None}
+    told = {"status": answer.status, "body": answer.body, "headers": dict(answer.headers)}
+    changes = {**told, "finished_at": timezone.now()}
+    if prepared.update(IdempotencyRecord, where=unfinished, changes=changes) != 1:
         raise StillRunning("another attempt with this key has taken over")
 
 

@@ -82,7 +82,6 @@ class Execution:
 
     def _look(self, pulse: Pulse) -> int:
         """One look at the database and what goes with it. Returns how many orders were sent."""
-        close_old_connections()
         self._sell_out(pulse.renewed(URGENT_SHARE))
         sent = self.router.round(pulse.renewed(URGENT_SHARE))
         pulse.renewed()
@@ -92,6 +91,9 @@ class Execution:
         self._decreases.look(pulse.beat)
         self._renewal.look(pulse.beat)
         self._ask_about_open_orders(pulse.beat)
+        # An old connection is exchanged here, when nothing waits, and not when an order does.
+        close_old_connections()
+        connection.ensure_connection()
         return sent
 
     @property
