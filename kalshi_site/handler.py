@@ -14,7 +14,8 @@ from typing import Final
 import django
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIHandler
-from django.db import close_old_connections
+from django.core.signals import request_started
+from django.db import close_old_connections, reset_queries
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -25,6 +26,8 @@ WAY_OUT: Final = re.compile(
     r"/(?:cancel|cancel-all|decrease|close|halt|pause|liquidate)$|^/trading/state$|^/livez$"
 )
 THREADS_OUT: Final = 8
+# What Django does at a request's start, in a thread that it makes for that: here it is done in the request's own.
+_BEFORE: Final = (reset_queries, close_old_connections)
 
 
 class DeskHandler(ASGIHandler):
@@ -46,7 +49,8 @@ class DeskHandler(ASGIHandler):
         return await asyncio.shield(asyncio.ensure_future(answer(request)))
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        close_old_connections()  # Django's own signals come in another thread
+        for each in _BEFORE:
+            each()
         try:
             return self.get_response(request)
         finally:
@@ -56,4 +60,6 @@ class DeskHandler(ASGIHandler):
 def application() -> DeskHandler:
     """The one of this process, with all apps loaded."""
     django.setup(set_prefix=False)
+    for each in _BEFORE:
+        request_started.disconnect(each)
     return DeskHandler()
