@@ -28,6 +28,7 @@ from rest_framework.views import APIView
 
 from kalshi_site import prepared
 from kalshi_site.errors import DeskError, FieldError
+from kalshi_site.hasty import hasty
 from kalshi_site.models import IdempotencyRecord, User
 
 KEPT: Final = timedelta(hours=24)
@@ -197,11 +198,10 @@ def answer_once(
 def _begin(owner: User, key: str, request_hash: str) -> IdempotencyRecord:
     """Our own new record, a finished one to replay, or an abandoned one taken over."""
     now = timezone.now()
+    row = IdempotencyRecord(owner=owner, key=key, request_hash=request_hash, created_at=now)
     try:
-        with transaction.atomic():
-            return prepared.insert(
-                IdempotencyRecord(owner=owner, key=key, request_hash=request_hash, created_at=now)
-            )
+        with hasty():  # the attempt's own commit brings it to the disk, and without one nothing was done
+            return prepared.insert(row)
     except IntegrityError:
         first = IdempotencyRecord.objects.filter(owner=owner, key=key).first()
     if first is None:

@@ -127,7 +127,9 @@ _shelves: dict[tuple[str, str], Shelf] = {}
 def shelf() -> Shelf:
     """The one of this process and profile."""
     at = (settings.REDIS_URL, f"breaker:{settings.KALSHI_PROFILE}")
-    return _shelves.setdefault(at, Shelf(*at))
+    found = _shelves.get(at)
+    # Made only where there is none: a client of Redis costs more to make than to ask.
+    return _shelves.setdefault(at, Shelf(*at)) if found is None else found
 
 
 def forget() -> None:

@@ -296,10 +296,10 @@ class WriteLine:
         # A socket's timeout starts anew with every byte, so a server that drips would hold us for ever.
         watchdog = threading.Timer(limits.total, _hang_up, [connection.sock])
         watchdog.daemon = True
-        watchdog.start()
         complete, sent = False, self.link.clock.monotonic()
         try:
             connection.request(method, target, body=body, headers=headers, preload_content=False)
+            watchdog.start()  # not before: to make a thread takes as long as to write an order
             response = connection.getresponse()
             received = _learn_time(self.link.clock, response, sent)
             body_read = _read_until(response, time.monotonic() + limits.total, target)
