@@ -19,6 +19,7 @@ from portfolio.domain.limits import RiskLevel
 from portfolio.domain.scopes import covering
 from trading.domain.orders import Action, Side, Terms
 
+READERS_ALONE: Final = ("rules_text", "quote", "forecast", "risk_report", "seen_versions")
 BY_POLICY: Final = "policy"  # decided_by of what was approved without a person, at the autonomy level auto
 
 
@@ -33,7 +34,7 @@ class ProposalQuerySet(models.QuerySet["Proposal"]):
 
     def terms_alone(self) -> ProposalQuerySet:
         """Without what only readers look at: the outbox is read often, and these are most of a row."""
-        return self.defer("rules_text", "quote", "forecast", "risk_report", "seen_versions")
+        return self.defer(*READERS_ALONE)
 
     def unclaimed(self) -> ProposalQuerySet:
         """Approved and not yet taken by execution: the outbox."""

@@ -14,7 +14,7 @@ argument; from then on only values are filled in. What is asked and what comes b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from types import SimpleNamespace
@@ -35,17 +35,17 @@ MOST_SHAPES: Final = 64  # of one question: lists of many lengths must not fill 
 
 
 class Blank(Expression):
-    """The place of a value in SQL that was written before the value was known."""
+    """The place of a value in SQL that was written before the value was known: `key` says of which."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, key: Any) -> None:
         super().__init__()
-        self.name = name
+        self.key = key
 
     def as_sql(self, *_: Any, **__: Any) -> tuple[str, tuple[Any, ...]]:
         return "%s", (self,)
 
     def __str__(self) -> str:
-        raise TypeError(f"{self.name} is not known yet: hand it to a lookup as it is")
+        raise TypeError(f"argument {self.key} is not known yet: hand it to a lookup as it is")
 
 
 class Prepared(Generic[P, Row]):
@@ -56,29 +56,27 @@ class Prepared(Generic[P, Row]):
     """
 
     def __init__(self, build: Callable[P, QuerySet[Any, Row]]) -> None:
-        self._build = build
+        self._build: Callable[..., QuerySet[Any, Row]] = build
         self._names = tuple(inspect.signature(build).parameters)
         self._written: dict[tuple[Any, ...], _Question] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> list[Row]:
-        given = {**dict(zip(self._names, args, strict=False)), **kwargs}
-        values = [given[name] for name in self._names]
-        shape = (connection.vendor, *(len(each) if isinstance(each, tuple) else None for each in values))
-        question = self._written.get(shape)
-        if question is None:
-            question = _Question(self._rows(given))
-            if len(self._written) >= MOST_SHAPES:
-                self._written.clear()
-            self._written[shape] = question
-        return list(question.ask(dict(_values(given))))
+        values = (*args, *(kwargs[name] for name in self._names[len(args) :])) if kwargs else args
+        shape = (connection.vendor, *(len(each) if type(each) is tuple else None for each in values))
+        question = self._written.get(shape) or self._write(shape, values)
+        return question.ask(values)
 
     def first(self, *args: P.args, **kwargs: P.kwargs) -> Row | None:
         """The first row. The queryset says in which order, and should ask for one alone."""
-        return next(iter(self(*args, **kwargs)), None)
+        rows = self(*args, **kwargs)
+        return rows[0] if rows else None
 
-    def _rows(self, given: Mapping[str, Any]) -> QuerySet[Any, Row]:
-        build: Callable[..., QuerySet[Any, Row]] = self._build
-        return build(**{name: _blank(name, value) for name, value in given.items()})
+    def _write(self, shape: tuple[Any, ...], values: tuple[Any, ...]) -> _Question:
+        if len(self._written) >= MOST_SHAPES:
+            self._written.clear()
+        blanks = [_blank(at, value) for at, value in enumerate(values)]
+        question = self._written[shape] = _Question(self._build(*blanks))
+        return question
 
 
 def prepared(build: Callable[P, QuerySet[Any, Row]]) -> Prepared[P, Row]:
@@ -93,7 +91,7 @@ def update(model: type[Model], *, where: Mapping[str, Any], changes: Mapping[str
     given = {**where, **{f"={name}": value for name, value in changes.items()}}
     values = {name: _field(model, name).get_db_prep_save(value, connection) for name, value in given.items()}
     with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
-        cursor.execute(sql, _filled(blanks, values))
+        cursor.execute(sql, [values[each.key] if isinstance(each, Blank) else each for each in blanks])
         changed: int = cursor.rowcount
         return changed
 
@@ -126,17 +124,20 @@ class _Question:
         except EmptyResultSet:  # one of nothing: no database need be asked
             return "", ()
 
-    def ask(self, values: Mapping[str, Any]) -> Iterator[Any]:
+    def ask(self, values: tuple[Any, ...]) -> list[Any]:
         if self._locks and not connection.in_atomic_block:
             raise transaction.TransactionManagementError("a row is locked inside a transaction alone")
         if not self._sql:
-            return iter(())
+            return []
+        filled = [_of(values, each.key) if isinstance(each, Blank) else each for each in self._blanks]
         with connection.cursor() as cursor:
-            cursor.execute(self._sql, _filled(self._blanks, values))
+            cursor.execute(self._sql, filled)
             rows = cursor.fetchall()
+        if not rows:
+            return []
         if self._converters:
             rows = list(self._compiler.apply_converters(rows, self._converters))
-        return iter(self._iterable(_Answer(self._compiler, rows))) if rows else iter(())
+        return list(self._iterable(_Answer(self._compiler, rows)))
 
 
 class _Answer:
@@ -190,25 +191,20 @@ def _field(model: type[Model], lookup: str) -> Any:
     return model._meta.pk if name == "pk" else model._meta.get_field(name)
 
 
-def _blank(name: str, value: Any) -> Blank | list[Blank]:
-    return [Blank(f"{name}.{at}") for at in range(len(value))] if isinstance(value, tuple) else Blank(name)
+def _blank(at: int, value: Any) -> Blank | list[Blank]:
+    return [Blank((at, each)) for each in range(len(value))] if type(value) is tuple else Blank((at, None))
 
 
-def _values(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in given.items():
-        if isinstance(value, tuple):
-            yield from ((f"{name}.{at}", _adapted(each)) for at, each in enumerate(value))
-        else:
-            yield name, _adapted(value)
+def _of(values: tuple[Any, ...], key: tuple[int, int | None]) -> Any:
+    at, inside = key
+    return _adapted(values[at] if inside is None else values[at][inside])
 
 
 def _adapted(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, str):
+        return str(value)  # of a choice its text
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
-    if not isinstance(value, _PLAIN):
-        raise TypeError(f"{value!r} is neither text nor a whole number nor a time")
-    return str(value) if isinstance(value, str) else value  # of a choice its text
-
-
-def _filled(blanks: Collection[Any], values: Mapping[str, Any]) -> list[Any]:
-    return [values[each.name] if isinstance(each, Blank) else each for each in blanks]
+    raise TypeError(f"{value!r} is neither text nor a whole number nor a time")

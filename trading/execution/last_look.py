@@ -15,8 +15,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from approvals.domain.lifecycle import ProposalState, terms_hash
-from approvals.models import Proposal
+from approvals.models import READERS_ALONE, Proposal
 from kalshi_site import prepared
+from kalshi_site.hasty import hasty
 from trading.domain.orders import Action, BookSide, OrderState, Side, Terms, book_side
 from trading.domain.prices import complement
 from trading.exchange.order_messages import NewOrder
@@ -66,8 +67,11 @@ def refusal(order: Order) -> NotSent | Unknown | None:
         "sent_at": None,
         "body_hash": hash_of(order.body.encode()),
     }
-    if prepared.update(Order, where=untaken, changes={"sent_at": timezone.now()}):
-        return None
+    with (
+        hasty()
+    ):  # the claim is on disk: whatever a power cut undoes here, what was claimed is never sent again
+        if prepared.update(Order, where=untaken, changes={"sent_at": timezone.now()}):
+            return None
     row = Order.objects.get(pk=order.pk)
     if row.sent_at is not None:
         return Unknown("the last look before the send: it was handed to the exchange before")
@@ -76,24 +80,22 @@ def refusal(order: Order) -> NotSent | Unknown | None:
 
 def _wrong_with(order: Order) -> str:
     """What keeps these bytes from being the approved order; empty when nothing does."""
-    proposal = order.proposal and _approved.first(order.proposal.pk)
+    entered = _entered(order.proposal.pk) if order.proposal else []
+    proposal = entered[0].proposal if entered else None
     if proposal is None or proposal.state != ProposalState.CLAIMED:
         return "no claimed proposal stands behind it"
     if not proposal.is_genuine:
         return "E208 the proposal's terms are not those of its hash"
     if hash_of_terms(order.body.encode(), proposal) != proposal.terms_hash:
         return "E208 the bytes say something else than what was approved"
-    entered = sum(_entered(proposal.pk), ZERO)
-    if entered > proposal.quantity:
-        return f"{entered} contracts for an approval of {proposal.quantity}"
+    whole = sum((each.quantity for each in entered), ZERO)
+    if whole > proposal.quantity:
+        return f"{whole} contracts for an approval of {proposal.quantity}"
     return ""
 
 
 @prepared.prepared
-def _approved(pk: int) -> QuerySet[Proposal]:
-    return Proposal.objects.terms_alone().filter(pk=pk)
-
-
-@prepared.prepared
-def _entered(proposal: int) -> QuerySet[Order, Decimal]:
-    return Order.objects.filter(proposal_id=proposal).values_list("quantity", flat=True)
+def _entered(proposal: int) -> QuerySet[Order]:
+    """Every order of the proposal, each with the proposal as it is now."""
+    unread = [f"proposal__{name}" for name in READERS_ALONE]
+    return Order.objects.filter(proposal_id=proposal).select_related("proposal").defer("body", *unread)
