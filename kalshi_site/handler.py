@@ -60,6 +60,9 @@ class DeskHandler(ASGIHandler):
 def application() -> DeskHandler:
     """The one of this process, with all apps loaded."""
     django.setup(set_prefix=False)
+    from kalshi_site import live  # its models stand only now
+
     for each in _BEFORE:
         request_started.disconnect(each)
+    live.announce_in_background()
     return DeskHandler()

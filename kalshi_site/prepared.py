@@ -31,7 +31,8 @@ P = ParamSpec("P")
 Row = TypeVar("Row")
 New = TypeVar("New", bound=Model)
 _PLAIN: Final = (str, int)  # as a database takes them
-MOST_SHAPES: Final = 64  # of one question: lists of many lengths must not fill the memory
+LONG: Final = 32  # values in a list
+MOST_SHAPES: Final = 64  # of one question that are kept
 
 
 class Blank(Expression):
@@ -62,6 +63,8 @@ class Prepared(Generic[P, Row]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> list[Row]:
         values = (*args, *(kwargs[name] for name in self._names[len(args) :])) if kwargs else args
+        if any(type(each) is tuple and len(each) > LONG for each in values):
+            return list(self._build(*values))  # its length hardly comes again: not worth the keeping
         shape = (connection.vendor, *(len(each) if type(each) is tuple else None for each in values))
         question = self._written.get(shape) or self._write(shape, values)
         return question.ask(values)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from approvals.models import Proposal, ProposalEvent
 from kalshi_site.models import AuditEntry, Lease
-from kalshi_site.prepared import MOST_SHAPES, insert, prepared, update
+from kalshi_site.prepared import LONG, MOST_SHAPES, insert, prepared, update
 from portfolio.models import Reservation, TradingState
 from tests import factories
 from trading.models import Market, Order
@@ -29,6 +29,11 @@ pytestmark = pytest.mark.django_db
 @prepared
 def of_ticker(tickers: tuple[str, ...]) -> QuerySet[Market]:
     return Market.objects.for_rules().filter(ticker__in=tickers).order_by("ticker")
+
+
+@prepared
+def in_both(tickers: tuple[str, ...], others: tuple[str, ...]) -> QuerySet[Market]:
+    return Market.objects.filter(ticker__in=tickers).filter(ticker__in=others)
 
 
 @prepared
@@ -98,9 +103,13 @@ def test_a_list_may_have_any_length_and_few_are_kept() -> None:
     tickers = sorted(factories.quoted_market().ticker for _ in range(3))
     for length in (0, 1, 3, 2):
         assert [row.ticker for row in of_ticker(tuple(tickers[:length]))] == tickers[:length]
-    for length in range(2 * MOST_SHAPES):
+    assert [row.ticker for row in of_ticker((*tickers, *["none"] * LONG))] == tickers
+    for length in range(2 * LONG):
         of_ticker(("none",) * length)
-    assert len(of_ticker._written) <= MOST_SHAPES
+    assert len(of_ticker._written) <= LONG + 1
+    for length in range(2 * MOST_SHAPES):
+        in_both(("none",) * (length % LONG), ("none",) * (length // LONG))
+    assert len(in_both._written) <= MOST_SHAPES
 
 
 def test_times_compare_as_times() -> None:

@@ -94,6 +94,7 @@ class Execution:
         # An old connection is exchanged here, when nothing waits, and not when an order does.
         close_old_connections()
         connection.ensure_connection()
+        close_old_connections()  # closes nothing new, but lets the next look ask first whether it still lives
         return sent
 
     @property
