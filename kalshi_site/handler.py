@@ -13,6 +13,7 @@ from typing import Final
 
 import django
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
@@ -64,5 +65,6 @@ def application() -> DeskHandler:
 
     for each in _BEFORE:
         request_started.disconnect(each)
-    live.announce_in_background()
+    if settings.KALSHI_PROCESS == "web":
+        live.announce_in_background()
     return DeskHandler()
