@@ -7,12 +7,13 @@ wherever a middleware that could be asynchronous meets one that cannot. All of o
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import django
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
@@ -46,8 +47,10 @@ class DeskHandler(ASGIHandler):
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """The answer of the chain. Whoever hangs up while a request waits for its thread has asked all the same."""
         threads = self._threads_out if WAY_OUT.search(request.path) else self._threads
-        answer = sync_to_async(self._answer, thread_sensitive=False, executor=threads)
-        return await asyncio.shield(asyncio.ensure_future(answer(request)))
+        run = contextvars.copy_context().run
+        return await asyncio.shield(
+            asyncio.get_running_loop().run_in_executor(threads, run, self._answer, request)
+        )
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
         for each in _BEFORE:
@@ -67,4 +70,6 @@ def application() -> DeskHandler:
         request_started.disconnect(each)
     if settings.KALSHI_PROCESS == "web":
         live.announce_in_background()
+        gc.collect()
+        gc.freeze()  # a whole collection of what stands for good takes as long as many requests
     return DeskHandler()

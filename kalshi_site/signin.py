@@ -37,18 +37,12 @@ class Backend(AuthenticationBackend):  # type: ignore[misc]  # allauth ships no 
             return rights
         kept = vars(user_obj)  # where Django keeps them too
         if "_perm_cache" not in kept:
-            granted = (*_own(user_obj.pk), *_of_groups(user_obj.pk))
-            kept["_perm_cache"] = {f"{app}.{codename}" for app, codename in granted}
+            kept["_perm_cache"] = {f"{app}.{codename}" for app, codename in _granted(user_obj.pk)}
         known: set[str] = kept["_perm_cache"]
         return known
 
 
 @prepared
-def _own(user: int) -> QuerySet[Permission, tuple[str, str]]:
-    return Permission.objects.filter(user=user).order_by().values_list("content_type__app_label", "codename")
-
-
-@prepared
-def _of_groups(user: int) -> QuerySet[Permission, tuple[str, str]]:
-    rows = Permission.objects.filter(group__user=user).order_by()
-    return rows.values_list("content_type__app_label", "codename")
+def _granted(user: int) -> QuerySet[Permission, tuple[str, str]]:
+    rows = Permission.objects.order_by().values_list("content_type__app_label", "codename")
+    return rows.filter(user=user).union(rows.filter(group__user=user))

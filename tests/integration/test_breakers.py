@@ -196,3 +196,12 @@ def test_rest_lists_and_resets() -> None:
     done = caller.post("/breakers/exchange_write/reset", {"reason": "mended"})
     assert (done.status_code, done.json()["state"]) == (200, "closed")
     assert code_of(caller.post("/breakers/kettle/reset", {})) == "E021"
+
+
+def test_a_process_keeps_its_shelf_and_the_client_of_it() -> None:
+    assert memories.shelf() is memories.shelf()
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memories, "Shelf", lambda *at: made.append(at))
+        memories.shelf()
+    assert not made

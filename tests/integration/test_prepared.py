@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -60,6 +61,19 @@ def locked(scope: str) -> QuerySet[TradingState]:
 @prepared
 def nothing_in_particular() -> QuerySet[TradingState]:
     return TradingState.objects.all()
+
+
+def in_another_thread(ask: Callable[[], Any]) -> Any:
+    """What `ask` finds over a connection of its own."""
+
+    def asked() -> Any:
+        try:
+            return ask()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asked).result()
 
 
 def plain(row: Any) -> dict[str, Any]:
@@ -144,21 +158,15 @@ def test_a_row_is_locked_inside_a_transaction_alone() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_each_thread_asks_over_its_own_connection() -> None:
     nothing_in_particular()
-    asked: list[int] = []
 
-    def ask() -> None:
-        try:
-            with CaptureQueriesContext(connection) as seen:
-                nothing_in_particular()
-            asked.append(len(seen))
-        finally:
-            connection.close()
+    def ask() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            nothing_in_particular()
+        return len(seen)
 
-    thread = threading.Thread(target=ask)
     with CaptureQueriesContext(connection) as here:
-        thread.start()
-        thread.join()
-    assert (asked, len(here)) == ([1], 0)
+        there = in_another_thread(ask)
+    assert (there, len(here)) == (1, 0)
 
 
 def test_an_update_changes_what_matches_and_counts_it() -> None:
