@@ -89,12 +89,12 @@ def prepared(build: Callable[P, QuerySet[Any, Row]]) -> Prepared[P, Row]:
 
 def update(model: type[Model], *, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
     """`model.objects.filter(**where).update(**changes)`, for plain values. Returns how many rows it changed."""
+    given = (where, changes)
     empty = tuple((name, value is None) for name, value in where.items())
-    sql, blanks = _written_update(connection.vendor, model, empty, tuple(changes))
-    given = {**where, **{f"={name}": value for name, value in changes.items()}}
-    values = {name: _field(model, name).get_db_prep_save(value, connection) for name, value in given.items()}
+    sql, places = _written_update(connection.vendor, model, empty, tuple(changes))
+    values = [field.get_db_prep_save(given[which][name], connection) for which, name, field in places]
     with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
-        cursor.execute(sql, [values[each.key] if isinstance(each, Blank) else each for each in blanks])
+        cursor.execute(sql, values)
         changed: int = cursor.rowcount
         return changed
 
@@ -166,12 +166,15 @@ class _Answer:
 @cache
 def _written_update(
     vendor: str, model: type[Model], where: tuple[tuple[str, bool], ...], changes: tuple[str, ...]
-) -> tuple[str, tuple[Any, ...]]:
-    rows = model._default_manager.filter(**{name: None if empty else Blank(name) for name, empty in where})
+) -> tuple[str, list[tuple[int, str, Any]]]:
+    """The statement, and of each of its values: 0 for a condition or 1 for a change, its name, its field."""
+    rows = model._default_manager.filter(
+        **{name: None if empty else Blank((0, name)) for name, empty in where}
+    )
     query: Any = rows.query.chain(UpdateQuery)
-    query.add_update_values({name: Blank(f"={name}") for name in changes})
+    query.add_update_values({name: Blank((1, name)) for name in changes})
     sql, blanks = query.get_compiler(connection=connection).as_sql()
-    return sql, blanks
+    return sql, [(*blank.key, _field(model, blank.key[1])) for blank in blanks]
 
 
 @cache
@@ -188,9 +191,8 @@ def _written_insert(vendor: str, model: type[Model]) -> tuple[str, list[Any]]:
     return sql, fields
 
 
-@cache
 def _field(model: type[Model], lookup: str) -> Any:
-    name = lookup.removeprefix("=").partition("__")[0]
+    name = lookup.partition("__")[0]
     return model._meta.pk if name == "pk" else model._meta.get_field(name)
 
 
