@@ -35,7 +35,7 @@ from trading.models import Order
 
 D = Decimal
 VENUE = factories.VENUE
-MOST_STATEMENTS = 36
+MOST_STATEMENTS = 30
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
 
@@ -140,7 +140,10 @@ def test_a_claim_and_a_send_ask_the_database_a_known_number_of_questions(
     assert desk.send(first, held)  # makes the topics' rows
     with CaptureQueriesContext(connection) as asked:
         assert desk.send(Proposal.objects.terms_alone().get(pk=second.pk), held)
-    assert len(asked) <= MOST_STATEMENTS, [query["sql"][:80] for query in asked.captured_queries]
+    # What says how a transaction is made asks nothing of the rows.
+    said = [query["sql"][:80] for query in asked.captured_queries]
+    questions = [sql for sql in said if sql.startswith(("SELECT", "INSERT", "UPDATE"))]
+    assert len(questions) <= MOST_STATEMENTS, questions
 
 
 def test_what_is_approved_after_the_resume_is_sent(exchange: FakeExchange, held: locks.Held) -> None:
