@@ -22,7 +22,7 @@ from kalshi_site.breakers.law import Memory, State
 log = logging.getLogger(__name__)
 
 LEFT_ALONE: Final = 2.0  # seconds without Redis after it failed
-FRESH: Final = 0.25  # seconds for which a memory that was read counts as the present one
+FRESH: Final = 1.0  # seconds for which a memory that was read counts as the present one
 _WAIT: Final = 0.25  # seconds for one answer of Redis: breakers stand before orders
 _TRIES: Final = 5
 
