@@ -192,9 +192,9 @@ def test_a_group_that_the_exchange_has_lost_is_made_anew(
     exchange.behaviour = lambda *_: Refused(400, "order_group_not_found", "no such group")
     approved()
     desk(exchange, net).round(held)
-    assert OrderGroup.objects.of_shard(VENUE, 0) is None
+    assert OrderGroup.of_shard(VENUE, 0) is None
     assert net.ensure(0)
-    assert (group := OrderGroup.objects.of_shard(VENUE, 0)) and group.venue_group_id == "group-2"
+    assert (group := OrderGroup.of_shard(VENUE, 0)) and group.venue_group_id == "group-2"
 
 
 def test_the_database_keeps_one_standing_group_per_shard() -> None:
@@ -315,7 +315,7 @@ def test_a_tripped_net_that_the_exchange_has_lost_is_closed_by_the_reset_and_mad
     risk.resume(venue=VENUE, actor="operator", reason="fixed")
     groups.failing = None
     assert net.ensure(0)
-    assert (group := OrderGroup.objects.of_shard(VENUE, 0)) and group.venue_group_id == "group-2"
+    assert (group := OrderGroup.of_shard(VENUE, 0)) and group.venue_group_id == "group-2"
 
 
 @pytest.mark.parametrize("refused", [Refused(403, "forbidden", "no"), Unknown("no answer")])
@@ -336,7 +336,7 @@ def test_a_group_that_another_process_closed_is_made_anew(groups: FakeGroups) ->
     assert all(net.ensure(0) for _ in range(2))
     OrderGroup.objects.update(closed_at=timezone.now())
     assert net.ensure(0)
-    assert (group := OrderGroup.objects.of_shard(VENUE, 0)) and group.venue_group_id == "group-2"
+    assert (group := OrderGroup.of_shard(VENUE, 0)) and group.venue_group_id == "group-2"
 
 
 def test_a_reset_can_be_asked_for_over_the_api(groups: FakeGroups) -> None:

@@ -222,7 +222,7 @@ def _group_for(proposal: Proposal, market: MarketFacts | None) -> OrderGroup | N
     """The net that an opening order goes into. An exit goes into none: a tripped net must not keep us in."""
     if proposal.reduce_only or market is None:
         return None
-    return OrderGroup.objects.of_shard(proposal.venue, market.exchange_index)
+    return OrderGroup.of_shard(proposal.venue, market.exchange_index)
 
 
 def _net_tripped(group: OrderGroup | None) -> str:

@@ -67,9 +67,8 @@ def refusal(order: Order) -> NotSent | Unknown | None:
         "sent_at": None,
         "body_hash": hash_of(order.body.encode()),
     }
-    with (
-        hasty()
-    ):  # the claim is on disk: whatever a power cut undoes here, what was claimed is never sent again
+    # The claim is on disk: whatever a power cut undoes here, what was claimed is never sent again.
+    with hasty():
         if prepared.update(Order, where=untaken, changes={"sent_at": timezone.now()}):
             return None
     row = Order.objects.get(pk=order.pk)

@@ -52,7 +52,7 @@ class Nets:
 
         After an unknown outcome another one is made: a group too many does no harm (API.md 11).
         """
-        if OrderGroup.objects.of_shard(self.venue, exchange_index) is not None:
+        if OrderGroup.of_shard(self.venue, exchange_index) is not None:
             return True
         now = self.monotonic()
         if now - self._tried_at.get(exchange_index, float("-inf")) < AGAIN:
@@ -119,7 +119,7 @@ class Nets:
         """What a refused create says of its group."""
         if not isinstance(outcome, Refused):
             return
-        group = OrderGroup.objects.of_shard(self.venue, order.exchange_index)
+        group = OrderGroup.of_shard(self.venue, order.exchange_index)
         if group is not None and outcome.exchange_code == OVER_LIMIT:
             trip(group, actor="exchange", reason=f"the exchange refused {order.public_id}: {outcome.message}")
         elif group is not None and outcome.exchange_code == NOT_FOUND:

@@ -17,10 +17,6 @@ class OrderGroupQuerySet(models.QuerySet["OrderGroup"]):
         """Those that orders go into."""
         return self.filter(venue=venue, closed_at=None).order_by("exchange_index")
 
-    def of_shard(self, venue: str, exchange_index: int) -> OrderGroup | None:
-        """The one that a shard's orders go into."""
-        return _of_shard.first(venue, exchange_index)
-
     def tripped(self, venue: str) -> OrderGroupQuerySet:
         """Those of them that take no order until a person lets them."""
         return self.standing(venue).exclude(tripped_at=None)
@@ -60,6 +56,11 @@ class OrderGroup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.venue} shard {self.exchange_index} {'tripped' if self.tripped_at else 'open'}"
+
+    @staticmethod
+    def of_shard(venue: str, exchange_index: int) -> OrderGroup | None:
+        """The one that a shard's orders go into."""
+        return _of_shard.first(venue, exchange_index)
 
 
 @prepared
