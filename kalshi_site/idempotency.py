@@ -176,7 +176,7 @@ def answer_once(
     """
     record = _begin(owner, key, request_hash)
     if record.finished_at is not None:
-        return Answer(record.status or 500, record.body, record.headers), True
+        return Answer(record.status or 500, json.loads(record.body), record.headers), True
     try:
         with transaction.atomic():
             answer = attempt()
@@ -228,7 +228,7 @@ def _take_over(record: IdempotencyRecord, now: datetime) -> bool:
 
 def _finish(record: IdempotencyRecord, answer: Answer) -> None:
     unfinished = {"pk": record.pk, "created_at": record.created_at, "finished_at": None}
-    told = {"status": answer.status, "body": answer.body, "headers": dict(answer.headers)}
+    told = {"status": answer.status, "body": json.dumps(answer.body), "headers": dict(answer.headers)}
     changes = {**told, "finished_at": timezone.now()}
     if prepared.update(IdempotencyRecord, where=unfinished, changes=changes) != 1:
         raise StillRunning("another attempt with this key has taken over")

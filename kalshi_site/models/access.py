@@ -62,7 +62,8 @@ class IdempotencyRecord(models.Model):
     status = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="Empty while the first attempt runs."
     )
-    body = models.JSONField(null=True, blank=True)
+    # Text, because PostgreSQL sorts the names in its JSON and a replay must be the same to the byte.
+    body = models.TextField(default="", blank=True, help_text="JSON, in the order in which it was sent.")
     headers = models.JSONField(default=dict)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -29,7 +29,7 @@ def test_a_repeat_gets_the_first_answer_and_says_so() -> None:
     first = caller.post(path, key="one", If_Match='"v1"')
     again = caller.post(path, key="one", If_Match='"v1"')
     assert (first.status_code, again.status_code) == (200, 200)
-    assert again.json() == first.json()
+    assert again.content == first.content
     assert "Idempotency-Replayed" not in first
     assert again["Idempotency-Replayed"] == "true"
     assert again["ETag"] == first["ETag"]
@@ -44,7 +44,7 @@ def test_a_refusal_is_kept_like_an_answer() -> None:
     funded()
     again = caller.post(path, key="one", If_Match='"v1"')
     assert code_of(poor) == "E301"
-    assert again.json() == poor.json()
+    assert again.content == poor.content
     assert again["Content-Type"] == "application/problem+json"
     assert caller.post(path, key="two", If_Match='"v1"').status_code == 200
 
