@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Final
 
 from django.db import connection, transaction
+
+from kalshi_site.prepared import Statement
+
+_NORMAL: Final = Statement("PRAGMA synchronous = NORMAL")
+_FULL: Final = Statement("PRAGMA synchronous = FULL")
 
 
 @contextlib.contextmanager
@@ -29,9 +35,8 @@ def hasty() -> Iterator[None]:
 @contextlib.contextmanager
 def _unsynced() -> Iterator[None]:
     """In WAL mode NORMAL writes a commit without a sync; the next FULL one syncs it with its own."""
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA synchronous = NORMAL")
-        try:
-            yield
-        finally:
-            cursor.execute("PRAGMA synchronous = FULL")
+    _NORMAL.run()
+    try:
+        yield
+    finally:
+        _FULL.run()

@@ -1,7 +1,7 @@
 """Questions and changes whose SQL is written once.
 
 Django writes a queryset's SQL anew at each use, which takes many times as long as the database takes to answer it, and
-some thirty of them stand between a click and the exchange. Here a queryset is built once, with a blank for each
+some fifty of them stand between a click and the exchange. Here a queryset is built once, with a blank for each
 argument; from then on only values are filled in. What is asked and what comes back stays what the queryset says.
 
     @prepared
@@ -14,14 +14,16 @@ argument; from then on only values are filled in. What is asked and what comes b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import FORMAT_QMARK_REGEX
 from django.db.models import Model, QuerySet
 from django.db.models.expressions import Expression
 from django.db.models.sql import InsertQuery, UpdateQuery
@@ -33,6 +35,35 @@ New = TypeVar("New", bound=Model)
 _PLAIN: Final = (str, int)  # as a database takes them
 LONG: Final = 32  # values in a list
 MOST_SHAPES: Final = 64  # of one question that are kept
+
+
+class Statement:
+    """SQL in Django's spelling, run on this thread's connection.
+
+    Django's cursor respells it for SQLite each time, which takes longer than most of our questions. Here that is done
+    once, and the driver is asked itself: unless somebody listens to what is executed (a fence, a debugger).
+    """
+
+    def __init__(self, sql: str) -> None:
+        self._sql = sql
+        self._for_sqlite = FORMAT_QMARK_REGEX.sub("?", sql).replace("%%", "%")
+
+    def run(self, values: Sequence[Any] = ()) -> tuple[list[tuple[Any, ...]], int]:
+        """The rows that come back, if any, and how many were changed. Raises Django's database errors."""
+        db = _here()
+        if db.vendor != "sqlite" or db.connection is None or db.execute_wrappers or db.queries_logged:
+            with db.cursor() as cursor:
+                cursor.execute(self._sql, values)
+                return cursor.fetchall() if cursor.description else [], cursor.rowcount
+        db.validate_no_broken_transaction()
+        with db.wrap_database_errors:
+            cursor = db.connection.execute(self._for_sqlite, values)
+            return cursor.fetchall(), cursor.rowcount
+
+
+def _here() -> BaseDatabaseWrapper:
+    """This thread's connection itself: Django's stand-in looks it up anew for each attribute."""
+    return connections[DEFAULT_DB_ALIAS]
 
 
 class Blank(Expression):
@@ -65,9 +96,10 @@ class Prepared(Generic[P, Row]):
         values = (*args, *(kwargs[name] for name in self._names[len(args) :])) if kwargs else args
         if any(type(each) is tuple and len(each) > LONG for each in values):
             return list(self._build(*values))  # its length hardly comes again: not worth the keeping
-        shape = (connection.vendor, *(len(each) if type(each) is tuple else None for each in values))
+        db = _here()
+        shape = (db.vendor, *(len(each) if type(each) is tuple else None for each in values))
         question = self._written.get(shape) or self._write(shape, values)
-        return question.ask(values)
+        return question.ask(db, values)
 
     def first(self, *args: P.args, **kwargs: P.kwargs) -> Row | None:
         """The first row. The queryset says in which order, and should ask for one alone."""
@@ -89,25 +121,24 @@ def prepared(build: Callable[P, QuerySet[Any, Row]]) -> Prepared[P, Row]:
 
 def update(model: type[Model], *, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
     """`model.objects.filter(**where).update(**changes)`, for plain values. Returns how many rows it changed."""
-    given = (where, changes)
+    db, given = _here(), (where, changes)
     empty = tuple((name, value is None) for name, value in where.items())
-    sql, places = _written_update(connection.vendor, model, empty, tuple(changes))
-    values = [field.get_db_prep_save(given[which][name], connection) for which, name, field in places]
-    with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        changed: int = cursor.rowcount
-        return changed
+    statement, places = _written_update(db.vendor, model, empty, tuple(changes))
+    values = [field.get_db_prep_save(given[which][name], db) for which, name, field in places]
+    with transaction.mark_for_rollback_on_error(using=db.alias):
+        return statement.run(values)[1]
 
 
 def insert(row: New) -> New:
     """`row.save(force_insert=True)`, for a model to whose saving nobody listens. Returns the row, with its key."""
-    sql, fields = _written_insert(connection.vendor, type(row))
-    values = [each.get_db_prep_save(each.pre_save(row, add=True), connection) for each in fields]
-    with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        if cursor.description:
-            (row.pk,) = cursor.fetchone()
-    row._state.adding, row._state.db = False, connection.alias
+    db = _here()
+    statement, fields = _written_insert(db.vendor, type(row))
+    values = [each.get_db_prep_save(each.pre_save(row, add=True), db) for each in fields]
+    with transaction.mark_for_rollback_on_error(using=db.alias):
+        given, _ = statement.run(values)
+    if given:
+        ((row.pk,),) = given
+    row._state.adding, row._state.db = False, db.alias
     return row
 
 
@@ -118,7 +149,8 @@ class _Question:
         self._iterable: Any = rows._iterable_class
         self._locks = rows.query.select_for_update
         self._compiler: SQLCompiler = rows.query.get_compiler(connection=connection)
-        self._sql, self._blanks = self._wording()
+        sql, self._blanks = self._wording()
+        self._statement = Statement(sql) if sql else None
         self._converters = self._compiler.get_converters([each[0] for each in self._compiler.select or ()])
 
     def _wording(self) -> tuple[str, tuple[Any, ...]]:
@@ -127,28 +159,26 @@ class _Question:
         except EmptyResultSet:  # one of nothing: no database need be asked
             return "", ()
 
-    def ask(self, values: tuple[Any, ...]) -> list[Any]:
-        if self._locks and not connection.in_atomic_block:
+    def ask(self, db: BaseDatabaseWrapper, values: tuple[Any, ...]) -> list[Any]:
+        if self._locks and not db.in_atomic_block:
             raise transaction.TransactionManagementError("a row is locked inside a transaction alone")
-        if not self._sql:
+        if self._statement is None:
             return []
-        filled = [_of(values, each.key) if isinstance(each, Blank) else each for each in self._blanks]
-        with connection.cursor() as cursor:
-            cursor.execute(self._sql, filled)
-            rows = cursor.fetchall()
+        filled = [_of(db, values, each.key) if isinstance(each, Blank) else each for each in self._blanks]
+        rows: list[Any] = self._statement.run(filled)[0]
         if not rows:
             return []
         if self._converters:
             rows = list(self._compiler.apply_converters(rows, self._converters))
-        return list(self._iterable(_Answer(self._compiler, rows)))
+        return list(self._iterable(_Answer(self._compiler, db, rows)))
 
 
 class _Answer:
     """All that Django's makers of rows ask of a queryset, its query and its compiler; the rows are here already."""
 
-    def __init__(self, compiler: SQLCompiler, rows: list[Any]) -> None:
+    def __init__(self, compiler: SQLCompiler, db: BaseDatabaseWrapper, rows: list[Any]) -> None:
         self._rows = rows
-        self.query, self.db, self.model = self, connection.alias, compiler.query.model
+        self.query, self.db, self.model = self, db.alias, compiler.query.model
         self.select, self.klass_info = compiler.select, compiler.klass_info
         self.annotation_col_map = compiler.annotation_col_map
         self._known_related_objects: dict[Any, Any] = {}
@@ -166,7 +196,7 @@ class _Answer:
 @cache
 def _written_update(
     vendor: str, model: type[Model], where: tuple[tuple[str, bool], ...], changes: tuple[str, ...]
-) -> tuple[str, list[tuple[int, str, Any]]]:
+) -> tuple[Statement, list[tuple[int, str, Any]]]:
     """The statement, and of each of its values: 0 for a condition or 1 for a change, its name, its field."""
     rows = model._default_manager.filter(
         **{name: None if empty else Blank((0, name)) for name, empty in where}
@@ -174,11 +204,11 @@ def _written_update(
     query: Any = rows.query.chain(UpdateQuery)
     query.add_update_values({name: Blank((1, name)) for name in changes})
     sql, blanks = query.get_compiler(connection=connection).as_sql()
-    return sql, [(*blank.key, _field(model, blank.key[1])) for blank in blanks]
+    return Statement(sql), [(*blank.key, _field(model, blank.key[1])) for blank in blanks]
 
 
 @cache
-def _written_insert(vendor: str, model: type[Model]) -> tuple[str, list[Any]]:
+def _written_insert(vendor: str, model: type[Model]) -> tuple[Statement, list[Any]]:
     """The statement, and the fields whose values it takes. It returns what the database itself gives: the key."""
     meta: Any = model._meta
     fields = [each for each in meta.concrete_fields if each not in meta.db_returning_fields]
@@ -188,7 +218,7 @@ def _written_insert(vendor: str, model: type[Model]) -> tuple[str, list[Any]]:
     compiler = query.get_compiler(connection=connection)
     compiler.returning_fields = meta.db_returning_fields
     ((sql, _),) = compiler.as_sql()
-    return sql, fields
+    return Statement(sql), fields
 
 
 def _field(model: type[Model], lookup: str) -> Any:
@@ -200,16 +230,16 @@ def _blank(at: int, value: Any) -> Blank | list[Blank]:
     return [Blank((at, each)) for each in range(len(value))] if type(value) is tuple else Blank((at, None))
 
 
-def _of(values: tuple[Any, ...], key: tuple[int, int | None]) -> Any:
+def _of(db: BaseDatabaseWrapper, values: tuple[Any, ...], key: tuple[int, int | None]) -> Any:
     at, inside = key
-    return _adapted(values[at] if inside is None else values[at][inside])
+    return _adapted(db, values[at] if inside is None else values[at][inside])
 
 
-def _adapted(value: Any) -> Any:
+def _adapted(db: BaseDatabaseWrapper, value: Any) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
         return str(value)  # of a choice its text
     if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
+        return db.ops.adapt_datetimefield_value(value)
     raise TypeError(f"{value!r} is neither text nor a whole number nor a time")

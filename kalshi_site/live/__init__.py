@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from channels.layers import BaseChannelLayer, get_channel_layer
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from kalshi_site import prepared
@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 # Seconds. A layer that hangs may cost a deed little, and only once.
 PATIENCE = 1.0
 SILENCE = 2.0
-_COUNT_UP: Final = "UPDATE kalshi_site_topichead SET version = version + 1 WHERE topic = %s RETURNING version"
+_COUNT_UP: Final = prepared.Statement(
+    "UPDATE kalshi_site_topichead SET version = version + 1 WHERE topic = %s RETURNING version"
+)
 _silent_until = [float("-inf")]
 _background: list[Background] = []
 
@@ -60,9 +62,7 @@ def changed(topic: str, *, key: str, version: int, kind: str = "changed") -> int
 
 def _next_number(topic: str) -> int | None:
     """Raise the topic's number and read it in one statement: a claim does so twice. None for a topic without a row."""
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT_UP, [topic])
-        rows = cursor.fetchall()
+    rows, _ = _COUNT_UP.run([topic])
     return rows[0][0] if rows else None
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from approvals.models import Proposal, ProposalEvent
 from kalshi_site.models import AuditEntry, Lease
-from kalshi_site.prepared import LONG, MOST_SHAPES, insert, prepared, update
+from kalshi_site.prepared import LONG, MOST_SHAPES, Statement, insert, prepared, update
 from portfolio.models import Reservation, TradingState
 from tests import factories
 from trading.models import Market, Order
@@ -238,3 +238,30 @@ def test_guards_see_what_is_written_so() -> None:
         with pytest.raises(IntegrityError), transaction.atomic():
             update(model, where={"pk": pk}, changes={"actor": "somebody else"})
     assert not Order.objects.exists()
+
+
+def test_who_listens_to_what_is_executed_hears_these_too() -> None:
+    """Naive: the driver is asked itself whoever listens, and a loop that was overtaken goes on writing."""
+    proposal, heard = factories.ProposalFactory(), list[str]()
+
+    def listen(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        heard.append(sql.split(maxsplit=1)[0])
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(listen):
+        in_state(VENUE, "pending")
+        update(Proposal, where={"pk": proposal.pk}, changes={"decision_reason": "seen"})
+        insert(ProposalEvent(proposal=proposal, version=1, to_state="pending", actor="a"))
+    in_state(VENUE, "pending")
+    assert heard == ["SELECT", "UPDATE", "INSERT"]
+
+
+def test_in_a_broken_transaction_nothing_is_asked() -> None:
+    with transaction.atomic():
+        transaction.set_rollback(True)
+        with pytest.raises(transaction.TransactionManagementError):
+            in_state(VENUE, "pending")
+
+
+def test_a_statement_of_ones_own_is_in_djangos_spelling() -> None:
+    assert Statement("SELECT '5%%', '%%s', %s").run([7])[0] == [("5%", "%s", 7)]
