@@ -62,7 +62,7 @@ PROBLEM: Final[dict[str, Any]] = {
 
 # What may go wrong at a door, by what the door is.
 _ALWAYS: Final = ("E101", "E103", "E104", "E108", "E901")
-_LISTS: Final = ("E011", "E012", "E015")
+_QUERIES: Final = ("E011", "E012")
 _ONE: Final = ("E020", "E021")
 _WRITES: Final = ("E001", "E002", "E011", "E012", "E013", "E106", "E801")
 _ONCE: Final = ("E205", "E206", "E207")
@@ -103,16 +103,19 @@ class DeskSchema(AutoSchema):
         if isinstance(right, Right):
             scopes = " or ".join(f"`{scope}`" for scope in sorted(right.scopes))
             operation["description"] = f"{operation.get('description', '')}\n\nScope: {scopes}.".strip()
-        operation.setdefault("parameters", []).extend(_headers(method))
-        operation["responses"].update(_refusals(self._codes(method)))
+        parameters = operation.setdefault("parameters", [])
+        asked = {each["name"] for each in parameters if each["in"] == "query"}
+        parameters.extend(_headers(method))
+        operation["responses"].update(_refusals(self._codes(method, asked)))
         return operation
 
-    def _codes(self, method: Any) -> set[str]:
+    def _codes(self, method: Any, asked: set[str]) -> set[str]:
         codes = set(_ALWAYS)
         if "{" in self.path:
             codes.update(_ONE)
         if self.method == "GET":
-            codes.update(_LISTS if self._is_list_view() else ())
+            codes.update(_QUERIES if asked else ())
+            codes.update({"E015"} if "cursor" in asked else ())
         else:
             codes.update(_WRITES)
         if hasattr(method, "idempotency_key"):

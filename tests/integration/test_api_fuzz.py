@@ -33,7 +33,9 @@ BODIES = st.one_of(
     st.fixed_dictionaries({}, optional={"note": JSON, "reason": JSON}).map(lambda b: json.dumps(b).encode()),
 )
 QUERIES = st.dictionaries(
-    st.sampled_from(["status", "ticker", "limit", "cursor", "proposal_id", "order_id", "event_ticker", "x"]),
+    st.sampled_from(
+        ["status", "ticker", "limit", "cursor", "proposal_id", "order_id", "event_ticker", "minutes"]
+    ),
     PARTS,
     max_size=3,
 )

@@ -126,3 +126,15 @@ def test_the_page_has_no_script_or_style_of_its_own() -> None:
     script = client.get("/api/docs?script=")
     assert script["Content-Type"].startswith("application/javascript")
     assert "/api/v1/openapi.json" in script.content.decode()
+
+
+def test_whatever_is_asked_with_values_says_how_a_bad_one_is_refused() -> None:
+    """Naive: lists alone say so, and the history of a market, which is none, refuses in a way that nobody described."""
+    asked = {
+        operation["operationId"]: set(operation["responses"])
+        for item in openapi_document()["paths"].values()
+        for operation in item.values()
+        if any(each["in"] == "query" for each in operation["parameters"])
+    }
+    assert "get_market_history" in asked
+    assert [name for name, responses in asked.items() if "422" not in responses] == []
