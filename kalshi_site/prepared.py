@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from django.core.exceptions import EmptyResultSet
-from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import FORMAT_QMARK_REGEX
 from django.db.models import Model, QuerySet
@@ -33,6 +33,11 @@ P = ParamSpec("P")
 Row = TypeVar("Row")
 New = TypeVar("New", bound=Model)
 _PLAIN: Final = (str, int)  # as a database takes them
+# Fields that hand such a value on as it is, after they have asked themselves a dozen questions about it.
+_HANDED_ON: Final = (
+    *(models.CharField, models.TextField, models.ForeignKey, models.OneToOneField),
+    *(models.IntegerField, models.PositiveIntegerField, models.PositiveSmallIntegerField),
+)
 LONG: Final = 32  # values in a list
 MOST_SHAPES: Final = 64  # of one question that are kept
 
@@ -124,7 +129,7 @@ def update(model: type[Model], *, where: Mapping[str, Any], changes: Mapping[str
     db, given = _here(), (where, changes)
     empty = tuple((name, value is None) for name, value in where.items())
     statement, places = _written_update(db.vendor, model, empty, tuple(changes))
-    values = [field.get_db_prep_save(given[which][name], db) for which, name, field in places]
+    values = [_kept(db, field, given[which][name]) for which, name, field in places]
     with transaction.mark_for_rollback_on_error(using=db.alias):
         return statement.run(values)[1]
 
@@ -133,7 +138,7 @@ def insert(row: New) -> New:
     """`row.save(force_insert=True)`, for a model to whose saving nobody listens. Returns the row, with its key."""
     db = _here()
     statement, fields = _written_insert(db.vendor, type(row))
-    values = [each.get_db_prep_save(each.pre_save(row, add=True), db) for each in fields]
+    values = [_kept(db, each, each.pre_save(row, add=True)) for each in fields]
     with transaction.mark_for_rollback_on_error(using=db.alias):
         given, _ = statement.run(values)
     if given:
@@ -219,6 +224,13 @@ def _written_insert(vendor: str, model: type[Model]) -> tuple[Statement, list[An
     compiler.returning_fields = meta.db_returning_fields
     ((sql, _),) = compiler.as_sql()
     return Statement(sql), fields
+
+
+def _kept(db: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
+    """The value as the database keeps it."""
+    if type(value) in _PLAIN and type(field) in _HANDED_ON:
+        return value
+    return field.get_db_prep_save(value, db)
 
 
 def _field(model: type[Model], lookup: str) -> Any:

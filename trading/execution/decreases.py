@@ -15,9 +15,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from kalshi_site import audit
+from kalshi_site.prepared import prepared
 from kalshi_site.versioning import compare_and_set
 from portfolio import risk
 from trading.domain.expiry import RENEWED_AT
@@ -85,13 +87,7 @@ class Decreases:
 
     def look(self, between: Callable[[], object]) -> None:
         """Ask about what was sent, send what was not, or what is not proven after a while."""
-        wanted = Order.objects.cancelable().filter(
-            venue=self.venue,
-            decrease_to__isnull=False,
-            cancel_requested_at=None,
-            venue_order_id__isnull=False,
-        )
-        for order in wanted.select_related("proposal"):
+        for order in _wanted(self.venue):
             try:
                 self._see_to(order)
             except ExchangeError as error:  # asked again at the next look
@@ -130,6 +126,12 @@ class Decreases:
             return not current.is_open
         _prove(current, report)
         return True
+
+
+@prepared
+def _wanted(venue: str) -> QuerySet[Order]:
+    rows = Order.objects.cancelable().filter(venue=venue, decrease_to__isnull=False)
+    return rows.filter(cancel_requested_at=None, venue_order_id__isnull=False).select_related("proposal")
 
 
 def renewal_in_doubt(order: Order, now: datetime, ahead: timedelta) -> bool:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from django.db.models import QuerySet
+
+from kalshi_site.prepared import prepared
 from portfolio import risk
 from portfolio.domain.scopes import ALL
 from portfolio.models import TradingState
@@ -30,7 +33,12 @@ AROUND: Final = timedelta(minutes=5)  # between our clock and the exchange's, ge
 
 def uncleared(venue: str) -> list[TradingState]:
     """The stops that are not proven to be at rest yet."""
-    return list(TradingState.objects.filter(venue=venue, mode=TradingState.Mode.HALTED, cleared_at=None))
+    return _uncleared(venue)
+
+
+@prepared
+def _uncleared(venue: str) -> QuerySet[TradingState]:
+    return TradingState.objects.filter(venue=venue, mode=TradingState.Mode.HALTED.value, cleared_at=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from decimal import Decimal
 from typing import Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from kalshi_site import audit
+from kalshi_site.prepared import prepared
 from portfolio import risk
 from trading.exchange.auth import Signer
 from trading.exchange.errors import ExchangeError
@@ -126,7 +128,7 @@ class Nets:
             _close(group, actor="execution", actor_kind="system")
 
     def _is_reset_asked(self) -> bool:
-        return OrderGroup.objects.standing(self.venue).exclude(reset_asked_at=None).exists()
+        return bool(_reset_asked(self.venue))
 
     def _limit(self, group: OrderGroup) -> None:
         outcome = self.groups.limit(
@@ -154,6 +156,11 @@ class Nets:
                 object_type="order_group",
                 object_id=group.venue_group_id,
             )
+
+
+@prepared
+def _reset_asked(venue: str) -> QuerySet[OrderGroup, int]:
+    return OrderGroup.objects.standing(venue).exclude(reset_asked_at=None).values_list("pk", flat=True)
 
 
 def trip(group: OrderGroup, *, actor: str, reason: str) -> bool:

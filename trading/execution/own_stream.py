@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from django.db import close_old_connections, connections
+from django.db.models import QuerySet
 
+from kalshi_site.prepared import prepared
 from trading.exchange.events import Connected, OwnFill, OwnOrder, StreamEvent
 from trading.exchange.gateway import StreamGateway
 from trading.exchange.reports import OrderReport
@@ -122,8 +124,17 @@ class OwnStream:
                 self.catch_up.needed()
 
     def _row_of(self, report: OrderReport) -> Order | None:
-        rows = Order.objects.filter(venue=self.venue).select_related("proposal")
-        found = rows.filter(venue_order_id=report.order_id).first()
+        found = _of_theirs.first(self.venue, report.order_id)
         if found is None and report.client_order_id:
-            found = rows.filter(client_order_id=report.client_order_id).first()
+            found = _of_ours.first(self.venue, report.client_order_id)
         return found
+
+
+@prepared
+def _of_theirs(venue: str, order_id: str) -> QuerySet[Order]:
+    return Order.objects.filter(venue=venue, venue_order_id=order_id).select_related("proposal")
+
+
+@prepared
+def _of_ours(venue: str, client_order_id: str) -> QuerySet[Order]:
+    return Order.objects.filter(venue=venue, client_order_id=client_order_id).select_related("proposal")

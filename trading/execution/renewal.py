@@ -16,8 +16,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from kalshi_site.locks import Held
+from kalshi_site.prepared import prepared
 from kalshi_site.versioning import compare_and_set
 from portfolio import risk
 from portfolio.domain.limits import TradingMode
@@ -76,13 +78,8 @@ class Renewal:
 
     def _due(self) -> list[Order]:
         now = self.clock.now()
-        soon = Order.objects.renewable().filter(
-            venue=self.venue,
-            renewal_until=None,
-            expires_at__gt=now,
-            expires_at__lte=now + self.ahead * RENEWED_AT,
-        )
-        return [order for order in soon.order_by("expires_at") if self._wanted(order, now)]
+        soon = _soon_over(self.venue, now, now + self.ahead * RENEWED_AT)
+        return [order for order in soon if self._wanted(order, now)]
 
     def _wanted(self, order: Order, now: datetime) -> datetime | None:
         assert order.expires_at is not None
@@ -148,9 +145,8 @@ class Renewal:
                 log.warning("order.renewal.unproven", extra={"order": order.public_id, "why": outcome.reason})
 
     def _ask_about_unproven(self, between: Between) -> int:
-        unproven = Order.objects.cancelable().filter(venue=self.venue, renewal_until__isnull=False)
         proven = 0
-        for order in unproven.select_related("proposal"):
+        for order in _unproven(self.venue):
             proven += self._ask_about(order)
             between()
         return proven
@@ -172,6 +168,18 @@ class Renewal:
         if tried_at is None or may_try_again(tried_at, now=self.clock.now(), ahead=self.ahead):
             _forget(current)  # reads lag writes: an old expiry says nothing at once
         return False
+
+
+@prepared
+def _soon_over(venue: str, now: datetime, soon: datetime) -> QuerySet[Order]:
+    rows = Order.objects.renewable().filter(venue=venue, renewal_until=None)
+    return rows.filter(expires_at__gt=now, expires_at__lte=soon).order_by("expires_at")
+
+
+@prepared
+def _unproven(venue: str) -> QuerySet[Order]:
+    rows = Order.objects.cancelable().filter(venue=venue, renewal_until__isnull=False)
+    return rows.select_related("proposal")
 
 
 def renewal_body(order: Order) -> bytes:

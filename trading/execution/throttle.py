@@ -6,8 +6,10 @@ import logging
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
+from kalshi_site.prepared import prepared
 from portfolio import risk
 from portfolio.models import TradingState
 from trading.models import Order
@@ -35,6 +37,10 @@ def too_many(state: TradingState, limit: int | None) -> str:
 
 def orders_since(venue: str, at: datetime) -> int:
     """How many orders that open something were claimed since then."""
-    return Order.objects.filter(
-        venue=venue, proposal__isnull=False, reduce_only=False, created_at__gt=at
-    ).count()
+    return _opened_since.first(venue, at) or 0
+
+
+@prepared
+def _opened_since(venue: str, at: datetime) -> QuerySet[Order, int]:
+    rows = Order.objects.filter(venue=venue, proposal__isnull=False, reduce_only=False, created_at__gt=at)
+    return rows.order_by().values("venue").annotate(count=Count("pk")).values_list("count", flat=True)
