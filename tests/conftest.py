@@ -121,7 +121,8 @@ def _breakers_closed() -> None:
 @pytest.fixture(autouse=True)
 def _rounds_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A round of execution leaves to the next what half a second is too short for: on a busy machine that is chance."""
-    monkeypatch.setattr("trading.execution.router.ROUND_WITHIN", 30.0)
+    for name in ("ROUND_WITHIN", "STOPPING_WITHIN"):
+        monkeypatch.setattr(f"trading.execution.router.{name}", 30.0)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ from portfolio.risk.trading import (
     resume,
     standing,
     trading_state,
+    uncleared,
     wake_at_changes,
 )
 from portfolio.risk.use import Use, limit_use, nearest
@@ -91,5 +92,6 @@ __all__ = [
     "set_limit",
     "standing",
     "trading_state",
+    "uncleared",
     "wake_at_changes",
 ]

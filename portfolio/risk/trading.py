@@ -169,6 +169,12 @@ def fall_quiet(*, venue: str, lasting: timedelta) -> TradingState:
     return row
 
 
+@prepared
+def uncleared(venue: str) -> QuerySet[TradingState]:
+    """The stops that are not proven to be at rest yet."""
+    return TradingState.objects.filter(venue=venue, mode=TradingState.Mode.HALTED.value, cleared_at=None)
+
+
 @transaction.atomic
 def note_cleared(row: TradingState) -> bool:
     """No order that this stop covers rests on the exchange any more: its own list has said so. True the first time.

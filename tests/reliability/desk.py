@@ -25,7 +25,7 @@ from django.db import connections
 
 from approvals import decisions
 from approvals.models import Proposal
-from kalshi_site import wiring  # in the suite's own process: a fork has then nothing left to load
+from kalshi_site import live, wiring  # in the suite's own process: a fork has then nothing left to load
 from kalshi_site.models import User
 from portfolio import risk
 from tests import factories
@@ -119,6 +119,7 @@ def executing(tempo: Tempo, prepare: Prepare = lambda _: None) -> Iterator[Execu
 
 def _execute(ready: Any, tempo: Tempo, prepare: Prepare) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    live.announce_in_background()
     execution = tempo.set(wiring.execution(threading.Event(), on_ready=lambda: ready.send(True)))
     prepare(execution)
     execution.run()

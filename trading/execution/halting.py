@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from django.db.models import QuerySet
-
-from kalshi_site.prepared import prepared
 from portfolio import risk
 from portfolio.domain.scopes import ALL
 from portfolio.models import TradingState
@@ -31,16 +28,6 @@ MOST_READS: Final = 20  # single reads per look: a stop's cancels come before it
 AROUND: Final = timedelta(minutes=5)  # between our clock and the exchange's, generously
 
 
-def uncleared(venue: str) -> list[TradingState]:
-    """The stops that are not proven to be at rest yet."""
-    return _uncleared(venue)
-
-
-@prepared
-def _uncleared(venue: str) -> QuerySet[TradingState]:
-    return TradingState.objects.filter(venue=venue, mode=TradingState.Mode.HALTED.value, cleared_at=None)
-
-
 @dataclass(frozen=True, slots=True)
 class Look:
     """What one look at the stops found: whether all are at rest, and how many orders that they cover were listed."""
@@ -56,7 +43,7 @@ def clear(router: Router, account: AccountGateway) -> Look:
     an answer, and each that we held for open before the list was read is over: the list may lag. Raises ExchangeError
     when the exchange cannot be asked.
     """
-    stops = uncleared(router.venue)
+    stops = risk.uncleared(router.venue)
     if not stops:
         return Look(at_rest=True)
     open_before = {stop.pk: list(_ours(stop).open()) for stop in stops}
@@ -71,7 +58,7 @@ def clear(router: Router, account: AccountGateway) -> Look:
             log.warning("halt.cleared", extra={"scope": stop.scope or "everything"})
     left |= asked.standing
     call_off(router.orders, [_target(report) for report in left.values()])
-    return Look(at_rest=not uncleared(router.venue), left=len(left))
+    return Look(at_rest=not risk.uncleared(router.venue), left=len(left))
 
 
 @dataclass(slots=True)
@@ -91,14 +78,14 @@ class Asked:
         return all(answers)
 
     def _not_listed_as_over(self, orders: list[Order]) -> list[Order]:
-        """Those whose end one list of all does not show: it may lag, but an order that has ended stays so."""
+        """Those whose end one list of all does not show: it may lag, but an order that has ended stays so.
+
+        Their ends are not written down here: the proof of a stop does not wait for hundreds of bookings, which the
+        stream and the comparison make.
+        """
         since = min(order.created_at for order in orders) - AROUND
-        ended = {each.order_id: each for each in self.account.orders(since=since) if each.state not in OPEN}
-        return [
-            order
-            for order in orders
-            if (report := ended.get(order.venue_order_id or "")) is None or not self._ends(order, report)
-        ]
+        ended = {each.order_id for each in self.account.orders(since=since) if each.state not in OPEN}
+        return [order for order in orders if order.venue_order_id not in ended]
 
     def _is_over(self, order: Order) -> bool:
         if not order.venue_order_id or not self.reads_left:

@@ -31,7 +31,6 @@ from portfolio.models import Position, TradingState
 from trading.domain.orders import Side
 from trading.domain.prices import PRICE_STEP, cents_text, count_text
 from trading.execution.exits import ExitWorking, close_position
-from trading.execution.halting import uncleared
 from trading.models import Liquidation, LiquidationEvent
 
 log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ def step(venue: str, held: Held) -> bool:
     if reason := _reason_to_end(row):
         _finish(row, held, reason)
         return False
-    if uncleared(venue) and timezone.now() - row.created_at < CLEARING:
+    if risk.uncleared(venue) and timezone.now() - row.created_at < CLEARING:
         return True
     positions = list(Position.objects.held(venue).order_by("ticker"))
     row = _fix_late_floors(row, held, positions)

@@ -43,6 +43,7 @@ CALL_OFF_EVERY = 0.05  # seconds between two looks at the cancels while orders g
 ROUND_WITHIN = (
     0.5  # seconds; what is left waits for the next round, for which the lease and stops do not wait
 )
+STOPPING_WITHIN = 0.05  # the same while a stop is not proven: what it voids can wait, its proof cannot
 SEND_WITHIN = 2.0  # seconds from the signed time; later the order is not sent (RELIABILITY.md 3.1, step 3)
 
 
@@ -70,17 +71,20 @@ class Router:
         except ClockOff as error:  # what waits is not lost: it is claimed in time, or voided as too old
             log.error("execution.clock.off", extra={"code": error.code, "error": str(error)})
             return 0
-        sent = 0
+        sent, within = 0, self._round_within()
         self._netless.clear()
         for proposal in _outbox(self.venue):
             if self._may_try(proposal) and self.send(proposal, held):
                 sent += 1
             if time.monotonic() - looked_at >= CALL_OFF_EVERY:
                 self.call_off()  # a send waits for tokens and for its answer: a way out does not wait for the others
-                looked_at = time.monotonic()
-            if time.monotonic() - began > ROUND_WITHIN:
+                looked_at, within = time.monotonic(), self._round_within()
+            if time.monotonic() - began > within:
                 break
         return sent
+
+    def _round_within(self) -> float:
+        return STOPPING_WITHIN if risk.uncleared(self.venue) else ROUND_WITHIN
 
     def _may_try(self, proposal: Proposal) -> bool:
         """Not while the breaker of order writes is open, nor without a net: the approval waits. An exit always may."""

@@ -16,11 +16,12 @@ from django.utils import timezone
 
 from kalshi_site import locks
 from kalshi_site.models import Lease
+from portfolio import risk
 from trading.exchange.errors import ExchangeError
 from trading.exchange.gateway import AccountGateway
 from trading.execution import liquidation
 from trading.execution.comparison import Reconciled
-from trading.execution.halting import clear, uncleared
+from trading.execution.halting import clear
 from trading.execution.last_resort import LastResort
 from trading.execution.process import LEASE, LEASE_TTL
 from trading.execution.reconcile import Reconciler
@@ -58,7 +59,7 @@ def bring_to_rest(
     `open_parts` makes a router and an account with the trading key; called once, when they are needed.
     """
     deadline, opened = time.monotonic() + within, functools.cache(open_parts)
-    while uncleared(venue):
+    while risk.uncleared(venue):
         if time.monotonic() > deadline:
             return False
         if is_execution_alive():
