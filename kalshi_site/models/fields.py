@@ -86,6 +86,12 @@ class DollarsField(ScaledField[_Set, _Get]):
     places = 6
 
 
+class ProductField(ScaledField[_Set, _Get]):
+    """Contracts times dollars, in the unit that the product of their columns has: for sums in the database."""
+
+    places = 8
+
+
 class CountField(ScaledField[_Set, _Get]):
     """Contracts in hundredths (API.md 4: the minimum step is 0.01)."""
 

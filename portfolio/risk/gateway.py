@@ -11,11 +11,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet, Sum, Value
+from django.db.models import ExpressionWrapper, F, Q, QuerySet, Sum, Value
+from django.db.models.functions import Abs
 from django.utils import timezone
 
 from kalshi_site import audit, live
-from kalshi_site.models.fields import CountField
+from kalshi_site.models.fields import CountField, ProductField
 from kalshi_site.prepared import insert, prepared
 from kalshi_site.versioning import StaleVersion
 from portfolio.domain import scopes
@@ -149,35 +150,48 @@ def portfolio_facts(
 
     `mode`: the one in force, where the caller knows it (`risk.over`); else it is read.
     """
-    reserved = _reserved(venue, excluding)
-    in_all, in_event, held = _held.first(venue, market.event_ticker, market.ticker) or (None, None, None)
-
-    def risk_of(event: str | None = None) -> Decimal:
-        return sum((abs(q) * cost for _, e, q, cost, _ in reserved if event in (None, e)), ZERO)
-
-    quantity = held or ZERO
-    undone = [q for ticker, _, q, _, _ in reserved if ticker == market.ticker]
+    names = (market.event_ticker, market.ticker)
+    in_all, in_event, quantity = _sums(_held.first(venue, *names), 3)
+    all_cost, event_cost, fees, up, down = _sums(_reserved.first(venue, excluding, *names), 5)
     return PortfolioFacts(
         cash=_cash.first(venue) or ZERO,
-        reserved_cash=sum((abs(q) * (cost + fee) for _, _, q, cost, fee in reserved), ZERO),
-        total_exposure=(in_all or ZERO) + risk_of(),
-        event_exposure=(in_event or ZERO) + risk_of(market.event_ticker),
+        reserved_cash=all_cost + fees,
+        total_exposure=in_all + all_cost,
+        event_exposure=in_event + event_cost,
         held=quantity,
-        pending=sum(undone, ZERO),
+        pending=up + down,
         mode=mode
         or mode_for(
             venue, scopes.covering(strategy=strategy, series=market.series_ticker, market=market.ticker)
         ),
-        leaving=sum((abs(q) for q in undone if q * quantity < 0), ZERO),
+        leaving=-down if quantity > 0 else up if quantity < 0 else ZERO,
     )
+
+
+def _sums(row: tuple[Decimal | None, ...] | None, count: int) -> tuple[Decimal, ...]:
+    return tuple(value or ZERO for value in row) if row else (ZERO,) * count
 
 
 @prepared
 def _reserved(
-    venue: str, excluding: str
-) -> QuerySet[Reservation, tuple[str, str, Decimal, Decimal, Decimal]]:
-    rows = Reservation.objects.standing(venue).exclude(key=excluding)
-    return rows.values_list("ticker", "event_ticker", "signed_quantity", "unit_cost", "unit_fee")
+    venue: str, excluding: str, event: str, ticker: str
+) -> QuerySet[Any, tuple[Decimal | None, ...]]:
+    """One row of sums, or none: what all and the event's may cost, all fees, contracts to come and to go in the market.
+
+    Of a thousand working orders the database adds up in the time in which ten are read.
+    """
+    count, here = Abs("signed_quantity"), Q(ticker=ticker)
+    cost = ExpressionWrapper(count * F("unit_cost"), output_field=ProductField())
+    fee = ExpressionWrapper(count * F("unit_fee"), output_field=ProductField())
+    sums = {
+        "all_cost": Sum(cost),
+        "event_cost": Sum(cost, filter=Q(event_ticker=event)),
+        "fees": Sum(fee),
+        "up": Sum("signed_quantity", filter=here & Q(signed_quantity__gt=0)),
+        "down": Sum("signed_quantity", filter=here & Q(signed_quantity__lt=0)),
+    }
+    rows = Reservation.objects.standing(venue).exclude(key=excluding).order_by().values("venue")
+    return rows.annotate(**sums).values_list(*sums)
 
 
 @prepared

@@ -66,3 +66,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("figures")
     for test, line in lines:
         terminalreporter.write_line(f"{test}: {line}")
+
+
+@pytest.fixture(autouse=True)
+def _rounds_end_by_themselves() -> None:
+    """Here execution is a process with time constants of its own: its rounds are as long as the desk's."""
