@@ -3,6 +3,7 @@
 It is a process of its own, so that it lives when execution is dead or frozen. It needs the database to hear execution's
 lease being renewed, and the trading key to trip. A database that does not answer is silence too: the groups that it
 knew last are tripped, and written down once the database is back. Only a person resets what it tripped (ADR 0010).
+A process that is frozen inside a write keeps SQLite from everybody: it is ended, once the exchange has been told.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 
 from django.db import Error, close_old_connections
 
+from kalshi_site.frozen_writer import end_frozen_writer
 from kalshi_site.models import Lease
 from trading.exchange.gateway import GroupGateway
 from trading.exchange.outcomes import Done
@@ -70,7 +72,15 @@ class Watchdog:
         if now - self._heard_at <= self.silent_after:
             return False
         self._bite(now - self._heard_at)
+        self._make_way()
         return True
+
+    def _make_way(self) -> None:
+        """Execution, or whoever keeps it from its heartbeat, may be frozen with SQLite's write lock in its hand."""
+        try:
+            end_frozen_writer(WATCHDOG)
+        except Error as error:  # it is ended; the note of it is not written
+            log.warning("watchdog.note.failed", extra={"error": repr(error)})
 
     def _listen(self) -> None:
         """A heartbeat is a lease that was renewed: by its change, not by anybody's clock."""

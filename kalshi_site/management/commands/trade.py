@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from kalshi_site import locks, wiring
 from kalshi_site.build import build_id
+from kalshi_site.frozen_writer import end_frozen_writer
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from portfolio.domain import scopes
@@ -65,6 +66,10 @@ class Command(BaseCommand):
             scope = scopes.parse(options["scope"])
         except scopes.UnknownScope as error:
             raise CommandError(f"{error.code} {error}", returncode=2) from error
+        if act != "status" and (ended := end_frozen_writer(_actor())):
+            self.stderr.write(
+                f"process {ended} was frozen inside a write and kept the database: it was ended"
+            )
         if act == "liquidate":
             self._liquidate(options)
             return
