@@ -196,6 +196,11 @@ class TradingState(VersionedModel):
     def __str__(self) -> str:
         return f"{self.venue} {self.scope} {self.mode}"
 
+    @property
+    def is_stopping(self) -> bool:
+        """Stopped, and not proven to be at rest yet."""
+        return self.mode == self.Mode.HALTED and self.cleared_at is None
+
 
 class TradingStateEvent(HistoryRow):
     """One change of a trading state."""

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from kalshi_site import audit
+from kalshi_site.prepared import prepared
 from kalshi_site.versioning import compare_and_set
 from portfolio.domain.scopes import in_words
 from portfolio.models import TradingState
@@ -61,7 +62,15 @@ def stopped(state: TradingState) -> OrderQuerySet:
     covered = Order.objects.open().in_scope(state.scope).filter(venue=state.venue, cancel_requested_at=None)
     if state.mode == TradingState.Mode.HALTED:
         return covered
+    if not _claimed_before(state.venue, state.halted_epoch):
+        return covered.none()  # as good as always: a stop is over, and was asked about at every look since
     return covered.filter(proposal__isnull=False, kill_epoch__lt=state.halted_epoch)
+
+
+@prepared
+def _claimed_before(venue: str, epoch: int) -> QuerySet[Order, int]:
+    rows = Order.objects.open().filter(venue=venue, cancel_requested_at=None, proposal__isnull=False)
+    return rows.filter(kill_epoch__lt=epoch).values_list("pk", flat=True)[:1]
 
 
 def request_cancel_stopped(state: TradingState) -> list[Order]:

@@ -65,26 +65,23 @@ class Router:
     def round(self, held: Held) -> int:
         """One look at the database: halt first, then cancels, then claims. Returns how many orders were sent."""
         began = looked_at = time.monotonic()
-        self.call_off()
+        is_stopping = self.call_off()
         try:
             self.clock.require_steady()
         except ClockOff as error:  # what waits is not lost: it is claimed in time, or voided as too old
             log.error("execution.clock.off", extra={"code": error.code, "error": str(error)})
             return 0
-        sent, within = 0, self._round_within()
+        sent = 0
         self._netless.clear()
         for proposal in _outbox(self.venue):
             if self._may_try(proposal) and self.send(proposal, held):
                 sent += 1
             if time.monotonic() - looked_at >= CALL_OFF_EVERY:
-                self.call_off()  # a send waits for tokens and for its answer: a way out does not wait for the others
-                looked_at, within = time.monotonic(), self._round_within()
-            if time.monotonic() - began > within:
+                # A send waits for tokens and for its answer: a way out does not wait for the others.
+                is_stopping, looked_at = self.call_off(), time.monotonic()
+            if time.monotonic() - began > (STOPPING_WITHIN if is_stopping else ROUND_WITHIN):
                 break
         return sent
-
-    def _round_within(self) -> float:
-        return STOPPING_WITHIN if risk.uncleared(self.venue) else ROUND_WITHIN
 
     def _may_try(self, proposal: Proposal) -> bool:
         """Not while the breaker of order writes is open, nor without a net: the approval waits. An exit always may."""
@@ -95,19 +92,22 @@ class Router:
             return False
         return not self._netless or Market.objects.shard_of(proposal.ticker) not in self._netless
 
-    def call_off(self) -> None:
-        """Cancel what shall not stand any more. Asks the exchange nothing first: a way out never waits for a read.
+    def call_off(self) -> bool:
+        """Cancel what shall not stand any more; True while a stop is not proven to be at rest.
 
+        Asks the exchange nothing first: a way out never waits for a read.
         Nor for a write: what a stop covers is canceled before it is written down that it shall be. That takes a moment
         for each order, and a crash between leaves it to the next look.
         """
-        called = set[int]()
+        called, is_stopping = set[int](), False
         for state in _once_stopped(self.venue):
+            is_stopping |= state.is_stopping
             if covered := list(cancels.stopped(state)):
                 self._cancel(covered)
                 called |= {order.pk for order in covered}
                 cancels.request_cancel_stopped(state)
         self._cancel(order for order in _cancel_wanted(self.venue) if order.pk not in called)
+        return is_stopping
 
     def send(self, proposal: Proposal, held: Held) -> bool:
         """Claim one proposal and send its order once. False when it was voided or somebody else took it."""
