@@ -219,19 +219,21 @@ class Venue:
 def venues(count: int, *, oldest_ms: int, newest_ms: int | None = None) -> Iterator[list[Venue]]:
     """Start so many exchanges and end them after the block. `oldest_ms`: how old a signature they let in."""
     context = multiprocessing.get_context("fork")
-    started = []
-    try:
-        for _ in range(count):
-            mine, theirs = context.Pipe()
-            fence = (oldest_ms, auth.NEWEST_MS if newest_ms is None else newest_ms)
-            process = context.Process(target=_serve, args=(theirs, fence), daemon=True)
-            process.start()
-            started.append((process, mine))
-        yield [_opened(process, pipe) for process, pipe in started]
-    finally:
-        for process, _ in started:
-            process.kill()
-            process.join(10)
+    fence, started = (oldest_ms, auth.NEWEST_MS if newest_ms is None else newest_ms), []
+    # The folders are ours and not the exchanges': those are killed, and clear nothing away.
+    with tempfile.TemporaryDirectory(prefix="kops-venues-") as homes:
+        try:
+            for number in range(count):
+                (home := Path(homes) / str(number)).mkdir()
+                mine, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs, fence, home), daemon=True)
+                process.start()
+                started.append((process, mine))
+            yield [_opened(process, pipe) for process, pipe in started]
+        finally:
+            for process, _ in started:
+                process.kill()
+                process.join(10)
 
 
 def _opened(process: Any, pipe: Any) -> Venue:
@@ -240,11 +242,10 @@ def _opened(process: Any, pipe: Any) -> Venue:
     return Venue(rest_url, ws_url, Path(key_file), process)
 
 
-def _serve(pipe: Any, fence: tuple[int, int]) -> None:
+def _serve(pipe: Any, fence: tuple[int, int], home: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     auth.OLDEST_MS, auth.NEWEST_MS = fence
-    with tempfile.TemporaryDirectory(prefix="kops-venue-") as home:
-        asyncio.run(_run(Path(home), pipe))
+    asyncio.run(_run(home, pipe))
     os._exit(0)
 
 
