@@ -257,17 +257,23 @@ def reserve(*, venue: str, key: str, terms: Terms, event_ticker: str, report: Ri
 def reserve_foreign(*, venue: str, key: str, terms: Terms, event_ticker: str) -> None:
     """Hold what an order found on the exchange may cost, as if it opened with every contract. Once per key."""
     entry = terms.yes_price if terms.book_side is BookSide.BID else complement(terms.yes_price)
-    Reservation.objects.get_or_create(
+    if _is_reserved(key):
+        return
+    held = Reservation(
+        venue=venue,
         key=key,
-        defaults={
-            "venue": venue,
-            "ticker": terms.ticker,
-            "event_ticker": event_ticker,
-            "signed_quantity": terms.signed_quantity,
-            "unit_cost": entry,
-            "unit_fee": ZERO,  # counted by the exchange's own balance once it is charged
-        },
+        ticker=terms.ticker,
+        event_ticker=event_ticker,
+        signed_quantity=terms.signed_quantity,
+        unit_cost=entry,
+        unit_fee=ZERO,  # counted by the exchange's own balance once it is charged
     )
+    insert(held)
+
+
+@prepared
+def _is_reserved(key: str) -> QuerySet[Reservation, int]:
+    return Reservation.objects.filter(key=key).values_list("pk", flat=True)
 
 
 def reserve_foreign_anew(*, key: str, terms: Terms, booked: Decimal) -> None:

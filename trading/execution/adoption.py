@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import Final
 
 from django.db import IntegrityError, transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from kalshi_site.identity import new_id
+from kalshi_site.prepared import insert, prepared
 from kalshi_site.versioning import compare_and_set
 from portfolio import risk
 from trading.domain.orders import OrderState, Side, TimeInForce, plain_words
@@ -35,8 +36,7 @@ def adopt(venue: str, report: OrderReport) -> Order | None:
     One that carries the id of an order of ours is no stranger: judged absent, it is taken back and canceled. One that
     carries our mark alone is an orphan: people are told, and trading is paused.
     """
-    ours = Order.objects.filter(venue=venue, client_order_id=report.client_order_id or None)
-    if known := ours.select_related("proposal").first():
+    if report.client_order_id and (known := _of_id.first(venue, report.client_order_id)):
         return _taken_back(known, report)
     origin = ORPHAN if report.client_order_id.startswith(mark_of(venue)) else EXTERNAL
     try:
@@ -57,10 +57,20 @@ def adopt(venue: str, report: OrderReport) -> Order | None:
         return None
 
 
+@prepared
+def _of_id(venue: str, client_order_id: str) -> QuerySet[Order]:
+    return Order.objects.filter(venue=venue, client_order_id=client_order_id).select_related("proposal")
+
+
+@prepared
+def _named(ticker: str) -> QuerySet[Market, tuple[str, str]]:
+    return Market.objects.filter(ticker=ticker).values_list("event_ticker", "title")
+
+
 def _insert(venue: str, report: OrderReport, origin: str) -> Order:
-    market = Market.objects.filter(ticker=report.ticker).first()
+    event_ticker, title = _named.first(report.ticker) or (report.ticker, "")
     side, action = plain_words(report.book_side)
-    return Order.objects.create(
+    found = Order(
         public_id=new_id("ord"),
         origin=origin,
         venue=venue,
@@ -69,8 +79,8 @@ def _insert(venue: str, report: OrderReport, origin: str) -> Order:
         state=report.state.value,
         evidence="found on the exchange",
         ticker=report.ticker,
-        event_ticker=market.event_ticker if market else report.ticker,
-        title=market.title if market else "",
+        event_ticker=event_ticker,
+        title=title,
         exchange_index=report.exchange_index,
         action=action,
         side=side,
@@ -83,6 +93,7 @@ def _insert(venue: str, report: OrderReport, origin: str) -> Order:
         acknowledged_at=report.created_at or timezone.now(),
         attempts=0,
     )
+    return insert(found)
 
 
 def followed(order: Order, report: OrderReport) -> Order:
