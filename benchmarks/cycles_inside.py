@@ -63,7 +63,8 @@ def measure(orders: int, rounds: int) -> dict[str, Any]:
         assert update_cycle(reconciler=reconciler, interval=STEP) is not None
 
     cold = _timed(update, 1)
-    assert Order.objects.open().count() == orders, Order.objects.open().count()
+    # Some may have been filled meanwhile: somebody may sell at one cent.
+    assert Order.objects.count() == orders, Order.objects.count()
     warm = _timed(update, rounds)
     with _Counted(connection) as counted:
         update()
