@@ -45,8 +45,8 @@ MOST_SHAPES: Final = 64  # of one question that are kept
 class Statement:
     """SQL in Django's spelling, run on this thread's connection.
 
-    Django's cursor respells it for SQLite each time, which takes longer than most of our questions. Here that is done
-    once, and the driver is asked itself: unless somebody listens to what is executed (a fence, a debugger).
+    Django's cursor respells it for SQLite each time, and costs more than most of our questions themselves. Here that is
+    done once, and the driver is asked itself: unless somebody listens to what is executed (a fence, a debugger).
     """
 
     def __init__(self, sql: str) -> None:

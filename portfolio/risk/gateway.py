@@ -178,7 +178,7 @@ def _reserved(
 ) -> QuerySet[Any, tuple[Decimal | None, ...]]:
     """One row of sums, or none: what all and the event's may cost, all fees, contracts to come and to go in the market.
 
-    Of a thousand working orders the database adds up in the time in which ten are read.
+    A desk may have a thousand working orders: the database adds them up, and no claim reads them all.
     """
     count, here = Abs("signed_quantity"), Q(ticker=ticker)
     cost = ExpressionWrapper(count * F("unit_cost"), output_field=ProductField())

@@ -147,7 +147,7 @@ with transaction.atomic():
 def test_a_process_that_is_frozen_in_a_claim_does_not_keep_a_stop_waiting_for_ever() -> None:
     """Naive: PostgreSQL keeps the rows of a silent client locked until somebody kills it."""
     if connection.vendor != "postgresql":
-        pytest.skip("SQLite has no client to give up on: a frozen writer must be killed")
+        pytest.skip("SQLite has no client to give up on: see test_frozen_writer")
     risk.trading_state(VENUE)
     told = {**os.environ, "DATABASE_URL": database_url(), "KALSHI_PROCESS": "execution"}
     told["DJANGO_SETTINGS_MODULE"] = "kalshi_site.settings"

@@ -47,7 +47,7 @@ class Woken:
     pause: Pause
     faults: list[str]
     # False where the machine was too busy to come to the place in time, which sends nothing at all; or where another
-    # thread was frozen inside a write with it: everybody waits for SQLite's one lock then, until a person kills it.
+    # thread was frozen inside a write with it: everybody waits for SQLite's one lock then, for no watchdog runs here.
     was_frozen: bool = True
     was_judged: bool = False
     arrived: bool = False

@@ -36,7 +36,7 @@ def adopt(venue: str, report: OrderReport) -> Order | None:
     One that carries the id of an order of ours is no stranger: judged absent, it is taken back and canceled. One that
     carries our mark alone is an orphan: people are told, and trading is paused.
     """
-    if report.client_order_id and (known := _of_id.first(venue, report.client_order_id)):
+    if report.client_order_id and (known := Order.of_client_id(venue, report.client_order_id)):
         return _taken_back(known, report)
     origin = ORPHAN if report.client_order_id.startswith(mark_of(venue)) else EXTERNAL
     try:
@@ -55,11 +55,6 @@ def adopt(venue: str, report: OrderReport) -> Order | None:
             return order
     except IntegrityError:
         return None
-
-
-@prepared
-def _of_id(venue: str, client_order_id: str) -> QuerySet[Order]:
-    return Order.objects.filter(venue=venue, client_order_id=client_order_id).select_related("proposal")
 
 
 @prepared

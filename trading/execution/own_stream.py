@@ -126,15 +126,10 @@ class OwnStream:
     def _row_of(self, report: OrderReport) -> Order | None:
         found = _of_theirs.first(self.venue, report.order_id)
         if found is None and report.client_order_id:
-            found = _of_ours.first(self.venue, report.client_order_id)
+            found = Order.of_client_id(self.venue, report.client_order_id)
         return found
 
 
 @prepared
 def _of_theirs(venue: str, order_id: str) -> QuerySet[Order]:
     return Order.objects.filter(venue=venue, venue_order_id=order_id).select_related("proposal")
-
-
-@prepared
-def _of_ours(venue: str, client_order_id: str) -> QuerySet[Order]:
-    return Order.objects.filter(venue=venue, client_order_id=client_order_id).select_related("proposal")

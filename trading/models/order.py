@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from approvals.models import Proposal
 from kalshi_site.guards import Guard, frozen, legal_moves, never_deleted, set_once
 from kalshi_site.models.fields import CountField, DollarsField
+from kalshi_site.prepared import prepared
 from kalshi_site.versioning import HistoryRow, VersionedModel
 from trading.domain.orders import (
     CANCELABLE,
@@ -184,6 +185,11 @@ class Order(VersionedModel):
     def __str__(self) -> str:
         return f"{self.action} {self.quantity} {self.side} {self.ticker} {self.state}"
 
+    @staticmethod
+    def of_client_id(venue: str, client_order_id: str) -> Order | None:
+        """The one that was sent, or adopted, under this id; with its proposal."""
+        return _of_client_id.first(venue, client_order_id)
+
     @property
     def terms(self) -> Terms:
         return Terms(self.ticker, Action(self.action), Side(self.side), self.quantity, self.limit_price)
@@ -204,6 +210,11 @@ class Order(VersionedModel):
     @property
     def notional(self) -> Decimal:
         return self.terms.notional
+
+
+@prepared
+def _of_client_id(venue: str, client_order_id: str) -> models.QuerySet[Order]:
+    return Order.objects.filter(venue=venue, client_order_id=client_order_id).select_related("proposal")
 
 
 class OrderEvent(HistoryRow):
