@@ -6,6 +6,7 @@ import { listenToKeys } from "./keys.js";
 import { LiveChannel } from "./live.js";
 import { runServerClock, showConnection } from "./pill.js";
 import { receiveTick, watchAge } from "./quotes.js";
+import { keepRefreshing } from "./refresh.js";
 import { startRows } from "./rows.js";
 import { startFrame } from "./ui.js";
 
@@ -22,6 +23,7 @@ function goLive() {
 startFrame();
 startDecisions();
 startRows();
+keepRefreshing();
 runCountdowns();
 runServerClock();
 watchAge();

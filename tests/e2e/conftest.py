@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARTIFACTS = ROOT / "var" / "test-artifacts"
@@ -97,6 +98,15 @@ def propose(desk: RunningDesk, dollars: int, level: str = "LOW", seconds: int = 
     found = re.search(r"id=(prop_\w+)", done.stdout)
     assert found, done.stdout + done.stderr
     return found[1]
+
+
+def sign_in(page: Page, desk: RunningDesk, role: str) -> None:
+    """Through the sign-in page, as everybody."""
+    page.goto(f"{desk.base_url}/accounts/login/")
+    page.get_by_label("User name").fill(role)
+    page.get_by_label("Password").fill(desk.passwords[role])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{desk.base_url}/")
 
 
 def start_desk(var: Path, **settings: str) -> RunningDesk:

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import RunningDesk, manage
+from tests.e2e.conftest import RunningDesk, manage, sign_in
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +29,7 @@ write_down(venue="paper", process="feed", heard=heard.take())
 def page(browser: Browser, desk: RunningDesk) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=desk.base_url)
     opened = context.new_page()
-    opened.goto("/accounts/login/")
-    opened.get_by_label("User name").fill("risk")
-    opened.get_by_label("Password").fill(desk.passwords["risk"])
-    opened.get_by_role("button", name="Sign in").click()
-    opened.wait_for_url(f"{desk.base_url}/")
+    sign_in(opened, desk, "risk")
     yield opened
     context.close()
 

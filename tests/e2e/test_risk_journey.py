@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import RunningDesk, propose
+from tests.e2e.conftest import RunningDesk, propose, sign_in
 
 pytestmark = pytest.mark.slow
 
@@ -21,11 +21,7 @@ pytestmark = pytest.mark.slow
 def page(browser: Browser, desk: RunningDesk) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=desk.base_url)
     opened = context.new_page()
-    opened.goto("/accounts/login/")
-    opened.get_by_label("User name").fill("risk")
-    opened.get_by_label("Password").fill(desk.passwords["risk"])
-    opened.get_by_role("button", name="Sign in").click()
-    opened.wait_for_url(f"{desk.base_url}/")
+    sign_in(opened, desk, "risk")
     yield opened
     context.close()
 

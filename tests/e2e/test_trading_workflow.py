@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.conftest import RunningDesk, manage, propose
+from tests.e2e.conftest import RunningDesk, manage, propose, sign_in
 
 PATIENCE = 60_000  # ms: the analyst looks every 15 s
 PAGES = (
@@ -68,14 +68,6 @@ def watched(browser: Browser, desk: RunningDesk) -> Iterator[Callable[..., Page]
     for context in contexts:
         context.close()
     assert faults == []
-
-
-def sign_in(page: Page, desk: RunningDesk, role: str) -> None:
-    page.goto("/accounts/login/")
-    page.get_by_label("User name").fill(role)
-    page.get_by_label("Password").fill(desk.passwords[role])
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{desk.base_url}/")
 
 
 def seconds_left(page: Page, selector: str) -> float:

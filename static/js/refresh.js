@@ -1,0 +1,69 @@
+/**
+ * Parts that a change refreshes. One whose refresh fails keeps what it shows, says that it is old, and asks again by
+ * itself: the channel has told of the change already and does not tell of it twice.
+ */
+
+const FIRST_WAIT = 1_000;
+const LONGEST_WAIT = 30_000;
+const PATIENCE = "20s"; // an answer that was lost holds up the next question for that long; htmx would wait a minute
+const CHANGE = /([a-z]+:changed) from:body/;
+const TOO_MANY = 429;
+
+/** Failures in a row by the change that is listened to. @type {Map<string, number>} */
+const failures = new Map();
+/** @type {Set<string>} */
+const waiting = new Set();
+
+/** @typedef {{part: HTMLElement, change: string, request: {timeout?: string}, status: number}} Refresh status 0: none came */
+
+/** What this event of htmx says of a part that listens to a change. @param {Event} event @returns {Refresh | null} */
+function refreshOf(event) {
+  const ctx = event instanceof CustomEvent ? event.detail.ctx : undefined;
+  const part = ctx?.sourceElement;
+  if (!(part instanceof HTMLElement)) return null;
+  const change = CHANGE.exec(part.getAttribute("hx-trigger") ?? "")?.[1];
+  return change ? { part, change, request: ctx.request, status: Number(ctx.response?.status ?? 0) } : null;
+}
+
+/** Full jitter, as for the channel: pages that failed together do not ask together. @param {string} change */
+function askAgain(change) {
+  if (waiting.has(change)) return;
+  const failed = failures.get(change) ?? 0;
+  failures.set(change, failed + 1);
+  waiting.add(change);
+  const limit = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** failed);
+  setTimeout(() => {
+    waiting.delete(change);
+    document.body.dispatchEvent(new CustomEvent(change, { detail: {} }));
+  }, Math.max(250, Math.random() * limit));
+}
+
+/** @param {Event} event */
+function failed(event) {
+  const refresh = refreshOf(event);
+  // What is refused for good is refused again next time.
+  if (!refresh || (refresh.status > 0 && refresh.status < 500 && refresh.status !== TOO_MANY)) return;
+  refresh.part.dataset.old = "";
+  askAgain(refresh.change);
+}
+
+/** @param {Event} event */
+function succeeded(event) {
+  const refresh = refreshOf(event);
+  if (!refresh || refresh.status >= 400) return;
+  delete refresh.part.dataset.old;
+  failures.delete(refresh.change);
+}
+
+/** @param {Event} event */
+function losePatience(event) {
+  const refresh = refreshOf(event);
+  if (refresh) refresh.request.timeout = PATIENCE;
+}
+
+export function keepRefreshing() {
+  document.addEventListener("htmx:config:request", losePatience);
+  document.addEventListener("htmx:response:error", failed);
+  document.addEventListener("htmx:error", failed);
+  document.addEventListener("htmx:after:request", succeeded);
+}
