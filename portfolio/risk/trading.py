@@ -49,11 +49,27 @@ class ReasonMissing(Exception):
 
 _objections: list[Callable[[str], str]] = []
 _wakers: list[Callable[[], object]] = []
+_names: list[Callable[[str], bool]] = []
 
 
 def object_to_resuming(*sources: Callable[[str], str]) -> None:
     """Let the room above say why a venue may not be resumed: a sentence, or "" when nothing stands against it."""
     _objections[:] = sources
+
+
+def know_names_from(source: Callable[[str], bool]) -> None:
+    """Let the room above say whether anything goes by a scope's name. Called once at start."""
+    _names[:] = [source]
+
+
+def doubt_of(scope: str) -> str:
+    """What the answer to a pause or a stop says when nothing here goes by the scope's name; "" otherwise.
+
+    It stands all the same: a way out is never refused, and an order may come by that name.
+    """
+    if scope == ALL or any(known(scope) for known in _names):
+        return ""
+    return f"nothing here goes by the name of {scopes.in_words(scope)}: look whether it is spelled right"
 
 
 def trading_state(venue: str, *, scope: str = ALL, lock: bool = False) -> TradingState:

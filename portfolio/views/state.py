@@ -45,6 +45,8 @@ def trading_state(request: HttpRequest) -> HttpResponse:
         if row.mode == TradingState.Mode.HALTED:
             text, tone = f"Trading is already stopped{of}: a pause loosens no stop.", "bad"
         messages.warning(request, text, extra_tags=tone)
+    if doubt := risk.doubt_of(scope):
+        messages.warning(request, f"But {doubt}.", extra_tags="care")
     return redirect(wanted)
 
 

@@ -55,6 +55,19 @@ class StateReason(serializers.Serializer[Any]):
     scope = ScopeField(max_length=scopes.LONGEST, required=False, default=scopes.ALL)
 
 
+class ChangedOut(TradingStateOut):
+    """The new state. `warning` says so when nothing here goes by the scope's name; the change stands all the same."""
+
+    warning = serializers.SerializerMethodField()
+
+    class Meta(TradingStateOut.Meta):
+        fields: tuple[str, ...] = (*TradingStateOut.Meta.fields, "warning")
+        read_only_fields = fields
+
+    def get_warning(self, row: TradingState) -> str:
+        return risk.doubt_of(row.scope)
+
+
 class StandingOut(TradingStateOut):
     """The state of everything, and under `standing` every scope that is paused or stopped by itself."""
 
@@ -82,7 +95,7 @@ class State(GenericAPIView[TradingState]):
 
 
 class _Change(GenericAPIView[TradingState]):
-    serializer_class = TradingStateOut
+    serializer_class = ChangedOut
     queryset = TradingState.objects.all()
     accepts = frozenset({"reason", "scope"})
 
@@ -96,7 +109,7 @@ class Pause(_Change):
 
     rights: ClassVar[dict[str, Right]] = {"POST": STOP}
 
-    @extend_schema(operation_id="pause_trading", request=StateReason, responses=TradingStateOut)
+    @extend_schema(operation_id="pause_trading", request=StateReason, responses=ChangedOut)
     @once()
     def post(self, request: Request) -> Response:
         """REDUCING: working orders stay; a stop stays HALTED. With If-Match only from the version that was seen."""
@@ -110,7 +123,7 @@ class Resume(_Change):
 
     rights: ClassVar[dict[str, Right]] = {"POST": RESUME}
 
-    @extend_schema(operation_id="resume_trading", request=StateReason, responses=TradingStateOut)
+    @extend_schema(operation_id="resume_trading", request=StateReason, responses=ChangedOut)
     @once(versioned=True)
     def post(self, request: Request) -> Response:
         """ACTIVE, for a reason, from the very state that was seen: a newer stop stands. On a live desk two persons."""
@@ -132,7 +145,7 @@ class Halt(_Change):
     rights: ClassVar[dict[str, Right]] = {"POST": STOP}
     throttle_classes = ()  # the way out is never counted
 
-    @extend_schema(operation_id="halt_trading", request=StateReason, responses=TradingStateOut)
+    @extend_schema(operation_id="halt_trading", request=StateReason, responses=ChangedOut)
     def post(self, request: Request) -> Response:
         """HALTED: nothing new goes out, execution cancels what works. Needs no key and no version."""
         return self.answer(risk.halt(venue=settings.KALSHI_PROFILE, **_deed(request)))

@@ -70,24 +70,23 @@ class Command(BaseCommand):
             self.stderr.write(
                 f"process {ended} was frozen inside a write and kept the database: it was ended"
             )
-        if act == "liquidate":
-            self._liquidate(options)
-            return
-        if act == "autonomy":
-            self._autonomy(options)
-            return
-        if act == "accept-build":
-            self._accept_build(options["reason"])
-            return
-        if act == "reset":
-            self._reset(options["reason"])
-            return
+        others: dict[str, Callable[[], None]] = {
+            "liquidate": lambda: self._liquidate(options),
+            "autonomy": lambda: self._autonomy(options),
+            "accept-build": lambda: self._accept_build(options["reason"]),
+            "reset": lambda: self._reset(options["reason"]),
+        }
+        others.get(act, lambda: self._show_or_change(act, scope, options))()
+
+    def _show_or_change(self, act: str, scope: str, options: dict[str, Any]) -> None:
         state = _act(act, scope, _actor(), options["reason"])
         at_rest = act != "halt" or self._wait(options["within"])
         if at_rest:
             state.refresh_from_db()
         if act == "pause" and state.mode == TradingState.Mode.HALTED:
             self.stderr.write("already stopped: a pause loosens no stop; resume it with a reason")
+        if doubt := risk.doubt_of(scope):
+            self.stderr.write(doubt)
         self.stdout.write(_as_json(state) if options["json"] else _as_text(state))
         if not at_rest:
             sys.exit(UNPROVEN)
