@@ -1,4 +1,4 @@
-"""A stop of a scope that nothing goes by stands, for a way out is never refused; each door says that it may be a typo."""
+"""A stop of a scope that nothing goes by stands, as no way out is refused; each door says that it may be a typo."""
 
 from __future__ import annotations
 
