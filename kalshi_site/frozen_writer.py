@@ -28,7 +28,7 @@ LOOKS_APART: Final = 0.5  # seconds: a debugger's or a shell's short stop is non
 _STOPPED: Final = ("T", "t")
 
 
-def end_frozen_writer(actor: str) -> int | None:
+def end_frozen_writer(actor: str, *, person: bool = False) -> int | None:
     """End the process that holds the write lock and is stopped; returns its pid, or None where there is none.
 
     Looks twice. Where the kernel's list of locks cannot be read, as on other systems than Linux, nothing is done.
@@ -45,7 +45,7 @@ def end_frozen_writer(actor: str) -> int | None:
             log.error("database.frozen_writer.ended", extra={"ended": pid})
             audit.record(
                 actor=actor,
-                actor_kind="system",
+                actor_kind="person" if person else "system",
                 verb="process.ended",
                 object_type="process",
                 object_id=str(pid),

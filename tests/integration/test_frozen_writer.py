@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
 
 from kalshi_site import frozen_writer, wiring
 from kalshi_site.frozen_writer import _writers, end_frozen_writer
@@ -109,6 +108,7 @@ def test_the_command_stops_trading_though_a_writer_is_frozen(
     with pytest.raises(SystemExit):  # nobody proves it here; the stop itself stands
         call_command("trade", "halt", reason="fire", within=0.0, stdout=told, stderr=warned)
     assert f"process {writer.pid} was frozen" in warned.getvalue()
+    assert AuditEntry.objects.get(verb="process.ended").actor_kind == "person"
     assert risk.trading_state(VENUE).mode == "HALTED"
 
 
@@ -117,6 +117,7 @@ def test_the_watchdog_ends_what_keeps_execution_from_its_heartbeat(writer: subpr
     dog = Watchdog(VENUE, FakeGroups(), threading.Event(), lambda: None, silent_after=-1.0)
     assert dog.look()
     assert writer.wait(5) == -signal.SIGKILL
+    assert AuditEntry.objects.get(verb="process.ended").actor_kind == "system"
 
 
 def test_who_waits_who_reads_and_who_locks_another_file_is_no_writer() -> None:
@@ -129,4 +130,3 @@ def test_who_waits_who_reads_and_who_locks_another_file_is_no_writer() -> None:
 5: POSIX  ADVISORY  WRITE 16 fe:00:77 0 EOF
 """
     assert _writers(locks, 77) == [11, 16]
-    assert connection.vendor == "sqlite"

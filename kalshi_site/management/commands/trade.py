@@ -66,7 +66,7 @@ class Command(BaseCommand):
             scope = scopes.parse(options["scope"])
         except scopes.UnknownScope as error:
             raise CommandError(f"{error.code} {error}", returncode=2) from error
-        if act != "status" and (ended := end_frozen_writer(_actor())):
+        if act != "status" and (ended := end_frozen_writer(_actor(), person=True)):
             self.stderr.write(
                 f"process {ended} was frozen inside a write and kept the database: it was ended"
             )
