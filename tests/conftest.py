@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import coverage
 import hypothesis
 import pytest
 
@@ -64,6 +65,25 @@ assert settings.SECRET_KEY
 def pytest_sessionstart() -> None:
     """Let the workers of xdist choose: with the name in their environment they would load our settings early."""
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Coverage is measured by the quick tests. Traced, those that compute or start processes take up to three times as
+    long, and the gates are open without what they alone would add.
+    """
+    measured = coverage.Coverage.current() if item.get_closest_marker("slow") else None
+    if measured is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(
+            "COVERAGE_PROCESS_CONFIG", raising=False
+        )  # it makes each Python that is started measure itself
+        measured.stop()
+        try:
+            return (yield)
+        finally:
+            measured.start()
 
 
 def _redis_binary() -> str:

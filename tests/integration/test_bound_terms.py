@@ -39,7 +39,11 @@ from trading.models import Order
 D = Decimal
 CASES = int(os.environ.get("BOUND_CASES", "150"))
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("redis_server"),
+]
 
 TERMS = ("venue", "ticker", "action", "side", "quantity", "limit_price", "reduce_only")
 

@@ -28,6 +28,8 @@ from trading.exchange.drift import listening
 from trading.exchange.errors import UnreadableAnswer
 from trading.exchange.outcomes import Unknown
 
+pytestmark = pytest.mark.slow
+
 # What an absent optional field means by the exchange's own word, and so is not made up: before sharding there was one
 # shard, the first (API.md 1, 2026-08-06).
 DEFAULTS = {"exchange_index": 0}

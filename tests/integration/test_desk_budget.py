@@ -13,7 +13,7 @@ from tests.exchanges import PaperExchange, paper_exchange
 from trading.exchange.shared_budget import SharedBudget
 from trading.exchange.tariff import Rate, Tariff
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

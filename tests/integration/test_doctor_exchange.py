@@ -28,6 +28,8 @@ from trading.exchange.account_reports import ApiKeyReport
 from trading.exchange.link import Link
 from trading.exchange.venue_clock import VenueClock, wall_clock_ms
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 
 

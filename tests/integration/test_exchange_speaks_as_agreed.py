@@ -31,6 +31,8 @@ from trading.exchange.events import BookDelta
 from trading.exchange.market_data import open_market_data
 from trading.exchange.stream import open_stream
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 LINES_A_FILE = 5_000
 

@@ -25,6 +25,8 @@ from trading.exchange.stream import Stream
 from trading.exchange.transport import Transport, WriteLine
 from trading.exchange.venue_clock import wall_clock_ms
 
+pytestmark = pytest.mark.slow
+
 Event = TypeVar("Event")
 KEY = Signer("of-a-test", Ed25519PrivateKey.generate())
 

@@ -35,6 +35,7 @@ with transaction.atomic():
 """
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("redis_server"),
     pytest.mark.skipif(

@@ -11,6 +11,8 @@ import pytest
 from benchmarks import pipelines
 from benchmarks.tape import Tape
 
+pytestmark = pytest.mark.slow
+
 COUNT = 3_000
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.exchanges import paper_exchange
 from tests.integration.test_paper_account import owner_home
 from tests.paper_venue import Client, Signer, running
+
+pytestmark = pytest.mark.slow
 
 
 async def pull(desk: Client, **act: Any) -> int:

@@ -22,6 +22,8 @@ from tests.exchanges import ROOT, paper_exchange
 from tests.paper_venue import Client, Signer, running
 from trading.paper.frontdoor import DoorUnusable, Frontdoor
 
+pytestmark = pytest.mark.slow
+
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 

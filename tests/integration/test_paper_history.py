@@ -17,6 +17,8 @@ from tests.integration.test_paper_account import owner_home, require_contract
 from tests.paper_venue import ASK, BID, A, B, Client, Running, Signer, running
 from trading.paper.conduct import Conduct
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = Conduct(order_horizon=timedelta(0), horizon=timedelta(0))
 
 

@@ -18,6 +18,8 @@ from tests.exchanges import ROOT, PaperExchange, paper_exchange
 from tests.paper_venue import Client, Signer
 from trading.domain.matching import to_lots
 
+pytestmark = pytest.mark.slow
+
 
 def client(session: aiohttp.ClientSession, paper: PaperExchange) -> Client:
     return Client(session, paper.rest_url.removesuffix("/trade-api/v2"), Signer.of(paper.home, "desk-trade"))

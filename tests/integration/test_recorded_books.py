@@ -21,6 +21,8 @@ from trading.recordings.cache import open_columns
 from trading.recordings.columns import NotKnown
 from trading.recordings.verify import verify, verify_market
 
+pytestmark = pytest.mark.slow
+
 RECORDED = os.environ.get("KALSHI_RECORDINGS", "")
 ROOT = Path(RECORDED)
 PAIRS = int(os.environ.get("RECORDED_PAIRS", "300"))

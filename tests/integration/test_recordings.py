@@ -20,6 +20,8 @@ from trading.recordings.fold import Depth, fold
 from trading.recordings.messages import Gap, Received, apply
 from trading.recordings.reader import NoRecordingError, Tally, read_market, recorded_tickers
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(os.environ.get("KALSHI_RECORDINGS", ""))
 TICKERS = sorted(f.name for f in (ROOT / "events").iterdir()) if os.environ.get("KALSHI_RECORDINGS") else []
 INSTANTS = 1_000

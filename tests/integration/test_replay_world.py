@@ -26,6 +26,8 @@ from trading.paper.tickets import Ticket
 from trading.recordings.fold import Depth, fold
 from trading.recordings.reader import NoRecordingError, read_market
 
+pytestmark = pytest.mark.slow
+
 RECORDED = os.environ.get("KALSHI_RECORDINGS", "")
 ROOT = Path(RECORDED)
 SHORT, NEXT = "KXGOLD15M-26AUG101900-00", "KXGOLD15M-26AUG101930-30"

@@ -22,6 +22,8 @@ from trading.exchange.errors import OverBudget
 from trading.exchange.shared_budget import SharedBudget, read_tariff
 from trading.exchange.tariff import Charge, Rate, Tariff
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 3
 SECONDS = 4
 READ = Tariff().charge("GET", "/portfolio/orders")

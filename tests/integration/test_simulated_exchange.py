@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from trading.domain.orders import BookSide, TimeInForce
 from trading.paper import entry
 from trading.paper.exchange import Exchange
@@ -14,6 +16,8 @@ from trading.paper.journal import Journal
 from trading.paper.records import AccountOpened
 from trading.paper.simulate import SimulatedWorld
 from trading.paper.tickets import Ticket
+
+pytestmark = pytest.mark.slow
 
 START = datetime(2026, 11, 23, 9, 1, tzinfo=UTC)
 

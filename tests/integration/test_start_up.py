@@ -21,6 +21,8 @@ from kalshi_site.management.supervisor import database, doctor, people
 from kalshi_site.management.supervisor.layout import Layout
 from kalshi_site.models import User
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from trading.recordings.cache import open_columns
 from trading.recordings.columns import NotKnown
 from trading.recordings.files import NoRecordingError
 from trading.recordings.verify import verify_market
+
+pytestmark = pytest.mark.slow
 
 LINES = made_up(7)
 STAMPS = sorted({ts for raw in LINES if (ts := json.loads(raw)["event"]["msg"].get("ts_ms")) is not None})

@@ -41,6 +41,8 @@ from trading.paper.steps import Steps
 from trading.paper.tickets import Ticket
 from trading.paper.wire import lots_decimal, rfc3339, ticks_decimal, to_ms
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("MATCHING_EXAMPLES", "100"))
 PART = 500  # examples that are drawn together: what was drawn is remembered, half a megabyte for each
 STEPS = int(os.environ.get("MATCHING_STEPS", "40"))

@@ -22,6 +22,8 @@ from trading.paper.simulate.makers import allowed_prices
 from trading.paper.simulate.plans import LINEAR_CENT, PLANS, TAPERED_DECI_CENT
 from trading.paper.simulate.wiener import Wiener
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC).timestamp()
 INSTANTS = st.integers(0, 10 * 365 * 86_400 * 4).map(
     lambda n: datetime(2025, 1, 1, tzinfo=UTC).timestamp() + n / 4

@@ -11,6 +11,8 @@ from kalshi_site.live.catchup import Change, Delta, Snapshot, catch_up, digest_o
 from kalshi_site.live.replica import HEARTBEAT, NOTHING, PATIENCE, Ask, Replica
 from tests.state_chaos import TOPIC, Line, MemoryLog, World
 
+pytestmark = pytest.mark.slow
+
 RUNS = int(os.environ.get("STATE_RUNS", "60"))
 
 
