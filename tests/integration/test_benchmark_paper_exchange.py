@@ -19,6 +19,7 @@ def test_it_measures_the_exchange_beside_its_baseline(tmp_path: Path) -> None:
     size = ("--orders", "100", "--connections", "4", "--latency-seconds", "0.1", "--algorithm", "ed25519")
     command = [sys.executable, "-m", "benchmarks.paper_exchange", *size, "--json", str(found)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    assert found.exists(), done.stderr
     assert done.returncode in {0, 1}, done.stderr
     runs = json.loads(found.read_text())["runs"]
     kinds = [(run["server"], run["algorithm"]) for run in runs]
