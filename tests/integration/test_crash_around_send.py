@@ -1,6 +1,6 @@
 """kill -9 of the execution process around the send, with the real exchange answering, dropping and delaying.
 
-Eleven orders, each in a market of its own, each with its own crash; then one restart, which must find out about all.
+Five orders, each in a market of its own, each with its own crash; then one restart, which must find out about all.
 """
 
 from __future__ import annotations
@@ -54,12 +54,11 @@ class Crash:
     seconds: float = 0.0
 
 
+# One of each kind; `tests/reliability/test_crash_matrix.py` has all points and behaviours.
 CRASHES = [
-    *(
-        Crash(point, fault, 0.3)
-        for point in ("claimed", "answered", "recorded")
-        for fault in (None, "drop_after", "delay_after")
-    ),
+    Crash("claimed", None),
+    Crash("answered", "drop_after"),
+    Crash("recorded", "delay_after", 0.3),
     Crash("sent", "delay_before", 1.5),
     Crash("sent", "delay_after", 1.5),
 ]
