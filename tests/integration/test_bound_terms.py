@@ -40,7 +40,6 @@ D = Decimal
 CASES = int(os.environ.get("BOUND_CASES", "150"))
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("redis_server"),
 ]
