@@ -9,9 +9,9 @@ const PATIENCE = "20s"; // an answer that was lost holds up the next question fo
 const CHANGE = /([a-z]+:changed) from:body/;
 const TOO_MANY = 429;
 
-/** Failures in a row by the change that is listened to. @type {Map<string, number>} */
+/** Failures in a row, by the part's id. @type {Map<string, number>} */
 const failures = new Map();
-/** @type {Set<string>} */
+/** The changes that are told again in a moment: one timer serves all parts that listen. @type {Set<string>} */
 const waiting = new Set();
 
 /** @typedef {{part: HTMLElement, change: string, request: {timeout?: string}, status: number}} Refresh status 0: none came */
@@ -25,11 +25,11 @@ function refreshOf(event) {
   return change ? { part, change, request: ctx.request, status: Number(ctx.response?.status ?? 0) } : null;
 }
 
-/** Full jitter, as for the channel: pages that failed together do not ask together. @param {string} change */
-function askAgain(change) {
+/** Full jitter, as for the channel: pages that failed together do not ask together. @param {Refresh} refresh */
+function askAgain({ part, change }) {
+  const failed = failures.get(part.id) ?? 0;
+  failures.set(part.id, failed + 1);
   if (waiting.has(change)) return;
-  const failed = failures.get(change) ?? 0;
-  failures.set(change, failed + 1);
   waiting.add(change);
   const limit = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** failed);
   setTimeout(() => {
@@ -44,7 +44,7 @@ function failed(event) {
   // What is refused for good is refused again next time.
   if (!refresh || (refresh.status > 0 && refresh.status < 500 && refresh.status !== TOO_MANY)) return;
   refresh.part.dataset.old = "";
-  askAgain(refresh.change);
+  askAgain(refresh);
 }
 
 /** @param {Event} event */
@@ -52,7 +52,7 @@ function succeeded(event) {
   const refresh = refreshOf(event);
   if (!refresh || refresh.status >= 400) return;
   delete refresh.part.dataset.old;
-  failures.delete(refresh.change);
+  failures.delete(refresh.part.id);
 }
 
 /** @param {Event} event */

@@ -80,13 +80,13 @@ class Command(BaseCommand):
 
     def _show_or_change(self, act: str, scope: str, options: dict[str, Any]) -> None:
         state = _act(act, scope, _actor(), options["reason"])
+        if doubt := risk.doubt_of(scope):
+            self.stderr.write(doubt)
         at_rest = act != "halt" or self._wait(options["within"])
         if at_rest:
             state.refresh_from_db()
         if act == "pause" and state.mode == TradingState.Mode.HALTED:
             self.stderr.write("already stopped: a pause loosens no stop; resume it with a reason")
-        if doubt := risk.doubt_of(scope):
-            self.stderr.write(doubt)
         self.stdout.write(_as_json(state) if options["json"] else _as_text(state))
         if not at_rest:
             sys.exit(UNPROVEN)
