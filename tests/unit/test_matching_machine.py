@@ -43,7 +43,7 @@ from trading.paper.wire import lots_decimal, rfc3339, ticks_decimal, to_ms
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = int(os.environ.get("MATCHING_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("MATCHING_EXAMPLES", "50"))
 PART = 500  # examples that are drawn together: what was drawn is remembered, half a megabyte for each
 STEPS = int(os.environ.get("MATCHING_STEPS", "40"))
 NIGHTLY = "MATCHING_EXAMPLES" in os.environ
