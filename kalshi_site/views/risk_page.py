@@ -24,7 +24,7 @@ from portfolio.domain.limits import PAPER_LIMITS
 from trading.models import Market
 
 NEAREST: Final = 5
-WEIGHED: Final = 5  # waiting proposals judged on fresh numbers
+WEIGHED: Final = 25  # waiting proposals judged on fresh numbers, the nearest deadlines first
 CHANGES: Final = 12
 OBJECTS: Final = ("trading_state", "autonomy", "risk_limit", "wish", "liquidation")
 WORDS: Final[Mapping[str, str]] = {
