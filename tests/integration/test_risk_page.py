@@ -107,6 +107,17 @@ def test_a_waiting_proposal_that_would_be_denied_now_is_named_with_the_reason() 
     assert "denied: This event, most to lose: $5.00 of $1.00" in page
 
 
+def test_the_one_that_would_be_denied_is_found_behind_others_that_end_sooner() -> None:
+    factories.funded()
+    for _ in range(8):
+        factories.ProposalFactory()
+    last = factories.ProposalFactory(quantity=D(11))
+    risk.set_limit(name="order_notional", value=D("5.20"), actor="risk1")
+    page = shown(as_member("viewer"))
+    assert f'/approvals/{last.public_id}">' in page
+    assert page.count("is approved now") == 1
+
+
 def test_every_role_sees_it_and_who_may_not_act_is_told_who_may() -> None:
     page = shown(as_member("viewer"))
     assert "The roles <b>risk</b> and <b>admin</b> edit limits" in page
