@@ -38,11 +38,15 @@ function askAgain({ part, change }) {
   }, Math.max(250, Math.random() * limit));
 }
 
+/** Refused now, refused next time. An answer that broke off has a status too, and says nothing. @param {number} status */
+function isForGood(status) {
+  return status < 500 && status !== TOO_MANY;
+}
+
 /** @param {Event} event */
 function failed(event) {
   const refresh = refreshOf(event);
-  // What is refused for good is refused again next time.
-  if (!refresh || (refresh.status > 0 && refresh.status < 500 && refresh.status !== TOO_MANY)) return;
+  if (!refresh || (event.type === "htmx:response:error" && isForGood(refresh.status))) return;
   refresh.part.dataset.old = "";
   askAgain(refresh);
 }
