@@ -30,9 +30,14 @@ class UsualOrders(Orders):
         )
 
     def send_create(
-        self, body: bytes, signed_ts_ms: int, *, send_before: float | None = None
+        self,
+        body: bytes,
+        signed_ts_ms: int,
+        *,
+        send_before: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> SubmitOutcome:
-        """Read the key, open a connection, send once, close."""
+        """Read the key, open a connection, send once, close. Nothing is done meanwhile."""
         opened = self._open()
         try:
             return opened.send_create(body, signed_ts_ms, send_before=send_before)

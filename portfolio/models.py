@@ -98,6 +98,9 @@ class CashEntry(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["venue", "kind", "reference"], name="one_entry_per_reference")
         ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["venue", "amount"])  # the sum is asked for before every order
+        ]
         verbose_name_plural = "cash entries"
 
     def __str__(self) -> str:

@@ -107,10 +107,17 @@ class FakeExchange:
     # -- writes
 
     def send_create(
-        self, body: bytes, signed_ts_ms: int, *, send_before: float | None = None
+        self,
+        body: bytes,
+        signed_ts_ms: int,
+        *,
+        send_before: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> SubmitOutcome:
         decoded = json.loads(body)
         self.sent.append(decoded)
+        if meanwhile is not None:
+            meanwhile()
         return self.behaviour(self, decoded)
 
     def cancel(

@@ -7,11 +7,12 @@ they would cost the order as much.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 log = logging.getLogger(__name__)
@@ -46,23 +47,22 @@ class Background:
     def _run(self) -> None:
         with asyncio.Runner() as runner:  # one loop, so that the layer keeps one connection
             while True:
-                announcement: Announcement | None = self._waiting.get()
+                waiting = [self._waiting.get()]
                 time.sleep(self._pause)
-                while announcement is not None:
-                    runner.run(self._pass_on(announcement))
-                    announcement = self._next()
+                waiting += self._rest()
+                runner.run(self._pass_on(waiting))
 
-    def _next(self) -> Announcement | None:
-        try:
-            return self._waiting.get_nowait()
-        except queue.Empty:
-            return None
+    def _rest(self) -> Iterator[Announcement]:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._waiting.get_nowait()
 
-    async def _pass_on(self, announcement: Announcement) -> None:
-        topic, message = announcement
-        try:
-            await asyncio.wait_for(self._send(topic, message), self._patience)
-        except Exception as error:  # any transport fault: the next announcement is tried all the same
-            log.warning("live.publish.failed", extra={"topic": topic, "error": repr(error)})
-            if isinstance(error, TimeoutError):
-                await asyncio.sleep(self._silence)
+    async def _pass_on(self, announcements: list[Announcement]) -> None:
+        for topic, message in announcements:
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._send(topic, message)
+            except Exception as error:  # any transport fault: the next announcement is tried all the same
+                log.warning("live.publish.failed", extra={"topic": topic, "error": repr(error)})
+                if isinstance(error, TimeoutError):
+                    await asyncio.sleep(self._silence)

@@ -167,17 +167,16 @@ class TestExecution:
         assert router(exchange, breaker).round(held) == 1
 
     @pytest.mark.usefixtures("past_the_guards")
-    def test_an_exit_goes_out_whatever_the_breaker_says(self, held: locks.Held) -> None:
+    def test_an_exit_goes_out_whatever_the_breaker_says(
+        self, held: locks.Held, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         exchange, proposal = FakeExchange(), approved()
         Proposal.objects.filter(pk=proposal.pk).update(origin="close", reduce_only=True)
         tried = []
-
-        class Watched(Router):
-            def send(self, proposal: Proposal, held: locks.Held) -> bool:
-                tried.append(proposal.public_id)
-                return False
-
-        Watched(VENUE, exchange, uuid.UUID(int=1), breaker=Ear(is_open=True)).round(held)
+        monkeypatch.setattr(
+            "trading.execution.router.claim", lambda tried_now, **_: tried.append(tried_now.public_id)
+        )
+        router(exchange, Ear(is_open=True)).round(held)
         assert tried == [proposal.public_id]
 
     def test_a_cancel_goes_out_whatever_the_breaker_says(self, held: locks.Held) -> None:

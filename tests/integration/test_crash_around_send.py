@@ -71,11 +71,12 @@ def exchange(tmp_path: Path) -> Iterator[PaperExchange]:
 
 
 def markets(exchange: PaperExchange, count: int) -> list[Market]:
-    """Rows for open markets of the exchange whose bid leaves room for an order that rests."""
+    """Rows for open markets of the exchange, those with the highest bids: an order far below rests for long."""
     with closing(open_market_data(exchange.rest_url)) as public:
         found = public.markets(status="open")
     late = timezone.now() + timedelta(minutes=4)
     good = [m for m in found if m.close_at > late and m.quote.mid and (m.quote.yes_bid or D(0)) > D("0.06")]
+    good.sort(key=lambda market: market.quote.yes_bid or D(0), reverse=True)
     rows = []
     for market in good[:count]:
         row = factories.MarketFactory(

@@ -205,6 +205,26 @@ def test_a_connection_is_kept_and_replaced_once_it_is_dropped(orders: Opener) ->
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)
 
 
+def test_what_is_done_meanwhile_is_done_between_the_last_byte_and_the_answer(orders: Opener) -> None:
+    """Naive: it is done before, and the exchange has nothing to answer yet."""
+    done = threading.Event()
+
+    def waits_for_it(connection: Any, request: Any) -> None:
+        assert request.body == BODY
+        answers(CREATED, 201)(connection, request) if done.wait(QUICK.read / 2) else hangs_up(
+            connection, request
+        )
+
+    with serving(waits_for_it) as exchange:
+        desk = orders(exchange.url)
+
+        def meanwhile() -> None:
+            wait_until(lambda: len(exchange.requests) == 1)
+            done.set()
+
+        assert isinstance(desk.send_create(BODY, 1, meanwhile=meanwhile), Accepted)
+
+
 def test_after_a_fault_the_next_order_gets_its_own_answer(orders: Opener) -> None:
     def late(connection: Any, request: Any) -> None:
         time.sleep(0.8)

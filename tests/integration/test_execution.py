@@ -12,14 +12,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from approvals import decisions
 from approvals.domain.lifecycle import WrongState
 from approvals.models import Proposal
 from kalshi_site import locks
-from kalshi_site.models import AuditEntry
+from kalshi_site.models import AuditEntry, Lease
 from portfolio import ledger, risk
 from portfolio.models import CashEntry, Position, Reservation
 from tests import factories
@@ -34,7 +35,7 @@ from trading.execution.comparison import Reconciled
 from trading.execution.own_stream import OwnStream
 from trading.execution.reconcile import Evidence, Reconciler, mark_overdue
 from trading.execution.router import CALL_OFF_EVERY, Router
-from trading.models import Fill, Order, OrderEvent, Quote
+from trading.models import Fill, Order, OrderEvent, OrderGroup, Quote
 
 D = Decimal
 VENUE = factories.VENUE
@@ -440,6 +441,78 @@ def test_a_cancel_does_not_wait_for_the_other_sends_of_a_round(
     assert standing == [OrderState.RESTING, OrderState.CANCELED]
 
 
+class TestTheNextIsClaimedWhileTheExchangeAnswers:
+    """Decision 17."""
+
+    def test_it_stands_ready_when_the_answer_comes(self, exchange: FakeExchange, held: locks.Held) -> None:
+        """Naive: the database waits for the exchange, and then the exchange for the database."""
+        seen: list[list[str]] = []
+
+        def answer(there: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
+            seen.append(list(Order.objects.order_by("id").values_list("state", flat=True)))
+            return accept(there, body)
+
+        exchange.behaviour = answer
+        for _ in range(3):
+            approved()
+        assert router(exchange).round(held) == 3
+        assert seen == [["sending"] * 2, ["resting", *["sending"] * 2], [*["resting"] * 2, "sending"]]
+        assert [body["client_order_id"] for body in exchange.sent] == list(
+            Order.objects.order_by("id").values_list("client_order_id", flat=True)
+        )
+
+    def test_but_not_in_the_same_market_whose_order_is_not_proven_yet(
+        self, exchange: FakeExchange, held: locks.Held
+    ) -> None:
+        """Naive: the order under way has no known outcome, and voids the next."""
+        market = factories.quoted_market(ticker="SIMTEST-ONE")
+        for _ in range(2):
+            approved(market=market)
+        assert router(exchange).round(held) == 2
+        assert [order.state for order in Order.objects.all()] == ["resting", "resting"]
+
+    def test_what_breaks_there_leaves_the_order_under_way_its_outcome(
+        self, exchange: FakeExchange, held: locks.Held
+    ) -> None:
+        """Naive: the fault comes out of the send, which then counts as unproven."""
+        first, second = approved(), approved()
+
+        def overtaken(point: str) -> None:
+            if point == "sending":
+                Lease.objects.filter(name=held.name).update(fence=held.fence + 1)
+
+        with pytest.raises(locks.Outrun):
+            router(exchange, checkpoint=overtaken).round(held)
+        assert Order.objects.get().proposal == first and Order.objects.get().state == "resting"
+        second.refresh_from_db()
+        assert second.state == "approved"
+
+    def test_an_order_that_lacks_its_net_waits_until_the_answer_is_there(
+        self, exchange: FakeExchange, held: locks.Held
+    ) -> None:
+        """To make a net is a word with the exchange, and the answer to the order would lie there unread."""
+        made: list[int] = []
+
+        class Nets:
+            def ensure(self, exchange_index: int) -> bool:
+                made.append(len(exchange.book))
+                OrderGroup.objects.create(
+                    venue=VENUE,
+                    exchange_index=exchange_index,
+                    venue_group_id=f"group-{exchange_index}",
+                    contracts_limit=D(1000),
+                )
+                return True
+
+            def heed(self, *_: object) -> None: ...
+
+        approved()
+        approved(market=factories.quoted_market(ticker="SIMTEST-FAR", exchange_index=1))
+        desk = router(exchange, rules=ClaimRules(needs_group=True), nets=Nets())
+        assert desk.round(held) == 2
+        assert made == [0, 1]
+
+
 def test_a_cancel_that_breaks_leaves_the_other_cancels_and_the_round_alone(
     exchange: FakeExchange, held: locks.Held
 ) -> None:
@@ -508,3 +581,28 @@ def test_an_event_waits_a_moment_for_the_answer_to_come_first_and_a_burst_does_n
         news._queue(Connected(0))
     assert [news._next() is not None for _ in range(5)] == [True] * 5
     assert stop.waited == 1
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL chooses by what it has counted")
+def test_no_question_on_an_orders_way_reads_the_orders_that_are_over(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    """Naive: an index on the venue, which all orders of a desk share: after a year each claim reads them all."""
+    approved()
+    with CaptureQueriesContext(connection) as asked:
+        assert router(exchange).round(held) == 1
+    questions = [each["sql"] for each in asked if each["sql"].startswith("SELECT")]
+    steps = {step for question in questions for step in how_it_is_found(question)}
+    of_orders = {step for step in steps if " trading_order " in step}
+    assert of_orders
+    assert not {step for step in of_orders if step.startswith("SCAN") or step.endswith("(venue=?)")}
+    assert not {step for step in steps if step.startswith("SCAN") and "risklimit" not in step}
+    assert any("portfolio_cashentry USING COVERING INDEX" in step for step in steps), (
+        "cash is a sum of many rows"
+    )
+
+
+def how_it_is_found(question: str) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {question}")
+        return [row[-1] for row in cursor.fetchall()]

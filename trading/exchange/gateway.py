@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol
@@ -27,7 +27,12 @@ class OrderGateway(Protocol):
     """Order writes: each one is sent at most once and returns what is proven."""
 
     def send_create(
-        self, body: bytes, signed_ts_ms: int, *, send_before: float | None = None
+        self,
+        body: bytes,
+        signed_ts_ms: int,
+        *,
+        send_before: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> outcomes.SubmitOutcome: ...
 
     def cancel(

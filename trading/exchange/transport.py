@@ -222,12 +222,13 @@ class WriteLine:
         send_before: float | None = None,
         items: int = 1,
         exchange_index: int | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Answer:
         """Send one request once and return the answer, whatever its status.
 
         `signed_ts_ms` goes into the signature (else the time of the send); `send_before` is a `time.monotonic()` moment
-        after which no first byte is written; `items` and `exchange_index` say what is billed. Raises Unsent when no
-        byte was written and NoAnswer for all after that.
+        after which no first byte is written; `items` and `exchange_index` say what is billed; `meanwhile` is called
+        between the last byte and the answer. Raises Unsent when no byte was written and NoAnswer for all after that.
         """
         charge = self._take_tokens(method, resource, send_before, items, exchange_index)
         path = self.origin.path + resource
@@ -240,7 +241,7 @@ class WriteLine:
             self._connect()
             if send_before is not None and time.monotonic() > send_before:
                 raise Unreachable("too late: the signed timestamp is too old to send")
-            answer = self._exchange(method, target, body, headers)
+            answer = self._exchange(method, target, body, headers, meanwhile)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             self.link.budget.throttled(charge)
         drift.sentinel().answer(method, resource, answer.status, answer.body)
@@ -290,7 +291,14 @@ class WriteLine:
                 raise Untrusted(f"{self.origin.host}: {fault}") from error
             raise Unreachable(f"no connection to {self.origin.host}: {error}") from error
 
-    def _exchange(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        meanwhile: Callable[[], None] | None,
+    ) -> Answer:
         connection, limits = self._connection, self._timeouts
         connection.timeout = limits.read
         # A socket's timeout starts anew with every byte, so a server that drips would hold us for ever.
@@ -300,6 +308,8 @@ class WriteLine:
         try:
             connection.request(method, target, body=body, headers=headers, preload_content=False)
             watchdog.start()  # not before: to make a thread takes as long as to write an order
+            if meanwhile is not None:
+                meanwhile()
             response = connection.getresponse()
             received = _learn_time(self.link.clock, response, sent)
             body_read = _read_until(response, time.monotonic() + limits.total, target)

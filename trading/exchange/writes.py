@@ -51,6 +51,7 @@ def send_once(
     *,
     signed_ts_ms: int | None = None,
     send_before: float | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Outcome | Refused | NotSent | Unknown:
     """Send one write once. Never raises for what the exchange or the network does.
 
@@ -73,6 +74,7 @@ def send_once(
                 send_before=send_before,
                 items=write.items,
                 exchange_index=write.exchange_index,
+                meanwhile=meanwhile,
             ),
         )
     except Unsent as error:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.db.models import QuerySet
 
@@ -44,7 +47,16 @@ ROUND_WITHIN = (
     0.5  # seconds; what is left waits for the next round, for which the lease and stops do not wait
 )
 STOPPING_WITHIN = 0.05  # the same while a stop is not proven: what it voids can wait, its proof cannot
+AT_A_LOOK = 200  # approvals read at once: more than a round's time lets out
 SEND_WITHIN = 2.0  # seconds from the signed time; later the order is not sent (RELIABILITY.md 3.1, step 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An order that is to be sent at once, and when (`time.monotonic()`) its claim began."""
+
+    order: Order
+    since: float
 
 
 @dataclass(slots=True)
@@ -71,15 +83,21 @@ class Router:
         except ClockOff as error:  # what waits is not lost: it is claimed in time, or voided as too old
             log.error("execution.clock.off", extra={"code": error.code, "error": str(error)})
             return 0
-        sent = 0
         self._netless.clear()
-        for proposal in _outbox(self.venue):
-            if self._may_try(proposal) and self.send(proposal, held):
+        sent, outbox = 0, deque(_outbox(self.venue))
+        claimed: Claimed | None = None
+        while claimed or outbox:
+            until = began + (STOPPING_WITHIN if is_stopping else ROUND_WITHIN)
+            claimed = claimed or self._take_next(outbox, held)
+            if claimed is not None:
+                ahead = Future[Claimed | None]()
+                self._deliver(claimed, partial(self._take_ahead, ahead, claimed, outbox, held, until))
                 sent += 1
+                claimed = ahead.result() if ahead.done() else None
             if time.monotonic() - looked_at >= CALL_OFF_EVERY:
                 # A send waits for tokens and for its answer: a way out does not wait for the others.
                 is_stopping, looked_at = self.call_off(), time.monotonic()
-            if time.monotonic() - began > (STOPPING_WITHIN if is_stopping else ROUND_WITHIN):
+            if claimed is None and time.monotonic() > until:
                 break
         return sent
 
@@ -111,37 +129,75 @@ class Router:
 
     def send(self, proposal: Proposal, held: Held) -> bool:
         """Claim one proposal and send its order once. False when it was voided or somebody else took it."""
-        started = time.monotonic()
+        claimed = self._take(proposal, held)
+        if claimed is not None:
+            self._deliver(claimed)
+        return claimed is not None
+
+    def _take_next(self, outbox: deque[Proposal], held: Held) -> Claimed | None:
+        proposal = outbox.popleft()
+        return self._take(proposal, held) if self._may_try(proposal) else None
+
+    def _take(self, proposal: Proposal, held: Held) -> Claimed | None:
+        """Claim one proposal; where its net is missing, make that first. None when it was voided, or must wait."""
         try:
-            order = self._claim(proposal, held)
+            return self._claim(proposal, held)
         except NetMissing as missing:
             # Nothing was written. Once the net stands there is a group, so this ends.
-            return self._make_net(missing.exchange_index) and self.send(proposal, held)
+            return self._take(proposal, held) if self._make_net(missing.exchange_index) else None
+
+    def _take_ahead(
+        self,
+        ahead: Future[Claimed | None],
+        under_way: Claimed,
+        outbox: deque[Proposal],
+        held: Held,
+        until: float,
+    ) -> None:
+        """Claim the next while the exchange answers for one, which must hear of no fault in it (decision 17).
+
+        Not in the same market: what is sent there has no known outcome yet, and would void it.
+        """
+        if not outbox or outbox[0].ticker == under_way.order.ticker or time.monotonic() > until:
+            return
+        proposal = outbox.popleft()
+        try:
+            ahead.set_result(self._claim(proposal, held) if self._may_try(proposal) else None)
+        except NetMissing:  # to make one is a word with the exchange
+            outbox.appendleft(proposal)
+        except Exception as error:
+            ahead.set_exception(error)
+
+    def _claim(self, proposal: Proposal, held: Held) -> Claimed | None:
+        started = time.monotonic()
+        try:
+            order = claim(
+                proposal,
+                held=held,
+                deployment=self.deployment,
+                rules=self.rules,
+                clock=self.clock.now,
+                build=self.build,
+            )
         except (StaleVersion, WrongState):
-            return False
+            return None
         except risk.OtherBuild as error:  # what waits is taken by the accepted build, or voided as too old
             log.error("execution.build.refused", extra={"code": error.code, "error": str(error)})
-            return False
+            return None
         if order is None:
-            return False
+            return None
         self.checkpoint("claimed")
-        outcome = self._submit(order, started)
+        return Claimed(order, started)
+
+    def _deliver(self, claimed: Claimed, meanwhile: Callable[[], None] | None = None) -> None:
+        """Send the order once and write down what that proved."""
+        order = claimed.order
+        outcome = self._submit(claimed, meanwhile)
         self.checkpoint("answered")
         lifecycle.record_outcome(order, outcome)
         self.checkpoint("recorded")
         if self.nets is not None:
             self.nets.heed(order, outcome)
-        return True
-
-    def _claim(self, proposal: Proposal, held: Held) -> Order | None:
-        return claim(
-            proposal,
-            held=held,
-            deployment=self.deployment,
-            rules=self.rules,
-            clock=self.clock.now,
-            build=self.build,
-        )
 
     def _make_net(self, exchange_index: int) -> bool:
         if self.nets is not None and self.nets.ensure(exchange_index):
@@ -149,7 +205,8 @@ class Router:
         self._netless.add(exchange_index)
         return False
 
-    def _submit(self, order: Order, started: float) -> SubmitOutcome:
+    def _submit(self, claimed: Claimed, meanwhile: Callable[[], None] | None) -> SubmitOutcome:
+        order = claimed.order
         assert order.signed_at is not None
         try:
             if refused := last_look.refusal(order):
@@ -165,7 +222,8 @@ class Router:
             return self.orders.send_create(
                 order.body.encode(),
                 int(order.signed_at.timestamp() * 1000),
-                send_before=started + SEND_WITHIN,
+                send_before=claimed.since + SEND_WITHIN,
+                meanwhile=meanwhile,
             )
         except Exception as error:  # whatever broke, bytes may have left: unproven
             log.exception("order.submit.broke", extra={"order": order.public_id})
@@ -185,9 +243,9 @@ class Router:
 
 @prepared
 def _outbox(venue: str) -> QuerySet[Proposal]:
-    """Exits first: behind a queue of openings one would be voided as too old."""
+    """As many as one round may send. Exits first: behind a queue of openings one would be voided as too old."""
     waiting = Proposal.objects.terms_alone().unclaimed().filter(venue=venue)
-    return waiting.order_by("-reduce_only", "decided_at", "id")
+    return waiting.order_by("-reduce_only", "decided_at", "id")[:AT_A_LOOK]
 
 
 @prepared

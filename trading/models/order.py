@@ -177,7 +177,7 @@ class Order(VersionedModel):
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["venue", "state", "ticker"]),
             models.Index(fields=["venue", "created_at"]),
         ]
         permissions = (("cancel_order", "May cancel working orders"),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from http import HTTPStatus
@@ -51,12 +51,18 @@ class Orders:
         self._amends = amends or creates
 
     def send_create(
-        self, body: bytes, signed_ts_ms: int, *, send_before: float | None = None
+        self,
+        body: bytes,
+        signed_ts_ms: int,
+        *,
+        send_before: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> SubmitOutcome:
         """Send a body of `create_body` once. Never raises for what the exchange or the network does.
 
         `signed_ts_ms` was fixed at the claim: the exchange refuses a late one, so a frozen sender can do no harm.
-        `send_before` (`time.monotonic()`) is our own limit for the first byte.
+        `send_before` (`time.monotonic()`) is our own limit for the first byte. `meanwhile` is called once when all
+        bytes are out, before the answer is awaited, or not at all; it must not raise.
         """
         sent = msgspec.json.decode(body, type=messages.NewOrder)
         return send_once(
@@ -65,6 +71,7 @@ class Orders:
             partial(answers.accepted, sent),
             signed_ts_ms=signed_ts_ms,
             send_before=send_before,
+            meanwhile=meanwhile,
         )
 
     def send_batch(
