@@ -205,7 +205,7 @@ CALLS = [
     call(Subaccounts, "shard_transfers"),
     call(Subaccounts, "shard_transfer", "t-1"),
     call(Subaccounts, "target_allocation"),
-    call(Orders, "send_create", FULL_CREATE, 7, send_before=float("inf")),
+    call(Orders, "send_create", FULL_CREATE, 7, send_before=float("inf"), meanwhile=lambda: None),
     call(Orders, "send_create", EXIT, 7),
     call(Orders, "send_batch", [create("kp-1"), FULL_CREATE.replace(b"kp-1", b"kp-2")], 7, send_before=1e18),
     call(Orders, "send_amend", "o-1", AMEND, 7, subaccount=3, send_before=float("inf")),
