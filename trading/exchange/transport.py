@@ -10,13 +10,12 @@ there can we say honestly whether a byte of the request has left us:
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -28,6 +27,7 @@ from urllib3.exceptions import SSLError as TLSError
 
 from trading.domain.breaker import Breaker
 from trading.exchange import drift, tls
+from trading.exchange.answering import Answering
 from trading.exchange.auth import Signer
 from trading.exchange.errors import NoAnswer, Unreachable, Untrusted
 from trading.exchange.link import Link
@@ -301,24 +301,22 @@ class WriteLine:
     ) -> Answer:
         connection, limits = self._connection, self._timeouts
         connection.timeout = limits.read
-        # A socket's timeout starts anew with every byte, so a server that drips would hold us for ever.
-        watchdog = threading.Timer(limits.total, _hang_up, [connection.sock])
-        watchdog.daemon = True
+        connection.sock.settimeout(limits.read)  # the answer before may have left it shorter
         complete, sent = False, self.link.clock.monotonic()
         try:
             connection.request(method, target, body=body, headers=headers, preload_content=False)
-            watchdog.start()  # not before: to make a thread takes as long as to write an order
             if meanwhile is not None:
                 meanwhile()
+            until = time.monotonic() + limits.total
+            connection.response_class = partial(Answering, until=until, patience=limits.read)  # type: ignore[assignment]
             response = connection.getresponse()
             received = _learn_time(self.link.clock, response, sent)
-            body_read = _read_until(response, time.monotonic() + limits.total, target)
+            body_read = _read_until(response, until, target)
             complete = True
             return Answer(response.status, body_read, sent, received)
         except _BROKEN as error:
             raise NoAnswer(f"{method} {target}: {error!r}") from error
         finally:
-            watchdog.cancel()
             if not complete:
                 connection.close()
 
@@ -326,9 +324,3 @@ class WriteLine:
         if self.origin.scheme == "https":
             return HTTPSConnection(self.origin.host, self.origin.port, ssl_context=tls.context())
         return HTTPConnection(self.origin.host, self.origin.port)
-
-
-def _hang_up(sock: socket.socket) -> None:
-    # Shutting down wakes a reader in another thread; closing would not.
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)

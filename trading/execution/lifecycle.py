@@ -7,7 +7,7 @@ repeated safely.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 
@@ -57,6 +57,10 @@ def _accepted(order: Order, outcome: Accepted) -> Order:
 def mark_unknown(order: Order, reason: str, *, code: str = "") -> Order:
     """No proof either way. Exposure stays reserved and `reconcile` asks until there is proof."""
     return advance(order, OrderState.UNKNOWN, evidence=reason, code=code)
+
+
+# What `knows` looks at.
+KNOWN_BY: Final = ("state", "venue_order_id", "acknowledged_at", "filled_quantity", "remaining_quantity")
 
 
 def knows(order: Order, report: OrderReport) -> bool:

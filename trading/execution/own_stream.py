@@ -116,12 +116,17 @@ class OwnStream:
         match event:
             case OwnFill() if event.fill.is_primary:
                 fills.record_fill(self.venue, event.fill)
-            case OwnOrder():
+            case OwnOrder() if not self._is_known(event.order):
                 order = self._row_of(event.order)
-                if order is not None and not lifecycle.knows(order, event.order):
+                if order is not None:
                     lifecycle.record_report(order, event.order)
             case Connected() if self.catch_up is not None:
                 self.catch_up.needed()
+
+    def _is_known(self, report: OrderReport) -> bool:
+        """Asked first and cheaply: most news of an order is the answer to its create once more."""
+        order = _short_of_theirs.first(self.venue, report.order_id)
+        return order is not None and lifecycle.knows(order, report)
 
     def _row_of(self, report: OrderReport) -> Order | None:
         found = _of_theirs.first(self.venue, report.order_id)
@@ -133,3 +138,8 @@ class OwnStream:
 @prepared
 def _of_theirs(venue: str, order_id: str) -> QuerySet[Order]:
     return Order.objects.filter(venue=venue, venue_order_id=order_id).select_related("proposal")
+
+
+@prepared
+def _short_of_theirs(venue: str, order_id: str) -> QuerySet[Order]:
+    return Order.objects.filter(venue=venue, venue_order_id=order_id).only(*lifecycle.KNOWN_BY)
