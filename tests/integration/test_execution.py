@@ -487,6 +487,23 @@ class TestTheNextIsClaimedWhileTheExchangeAnswers:
         second.refresh_from_db()
         assert second.state == "approved"
 
+    def test_a_stop_that_comes_meanwhile_keeps_it_from_leaving(
+        self, exchange: FakeExchange, held: locks.Held
+    ) -> None:
+        """Naive: it was claimed before the stop, and goes out when the answer is there."""
+
+        def answer(there: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
+            risk.halt(venue=VENUE, actor="operator", reason="drill")
+            return accept(there, body)
+
+        exchange.behaviour = answer
+        approved(), approved()
+        router(exchange).round(held)
+        first, second = Order.objects.order_by("id")
+        assert (first.state, second.state, len(exchange.sent)) == ("resting", "not_sent", 1)
+        assert "E306" in second.evidence
+        assert Reservation.objects.get(released_at=None).key == first.proposal.public_id  # type: ignore[union-attr]
+
     def test_an_order_that_lacks_its_net_waits_until_the_answer_is_there(
         self, exchange: FakeExchange, held: locks.Held
     ) -> None:

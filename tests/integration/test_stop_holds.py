@@ -35,7 +35,7 @@ from trading.models import Order
 
 D = Decimal
 VENUE = factories.VENUE
-MOST_STATEMENTS = 30
+MOST_STATEMENTS = 31
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
 

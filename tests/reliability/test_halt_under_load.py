@@ -94,7 +94,7 @@ def test_a_claim_that_does_not_ask_whether_trading_is_stopped_is_caught(books: B
     def forgetful(_: Any) -> None:
         from trading.execution import claims
 
-        claims._stopped_since = lambda *_: ""
+        claims.stopped_since = lambda *_: ""
         claims._reason_not_to_send = lambda *_: ""
 
     [done] = stops(books, venue, [Halt(0, 20)], forgetful)

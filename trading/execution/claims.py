@@ -28,7 +28,7 @@ from trading.domain.orders import OrderState, TimeInForce
 from trading.exchange.orders import create_body
 from trading.execution import throttle
 from trading.execution.checkpoints import reached
-from trading.execution.last_look import hash_of, hash_of_terms
+from trading.execution.last_look import hash_of, hash_of_terms, stopped_since
 from trading.models import Order, OrderEvent, OrderGroup
 
 ANSWER_WITHIN = timedelta(seconds=5)
@@ -129,7 +129,7 @@ def _reason_to_void(
     """The first reason why this approval will never be sent; empty when none stands against it."""
     over = risk.over(proposal.venue, _covering(proposal, market))
     return (
-        _stopped_since(proposal, over)
+        stopped_since(proposal, over)
         or _lost_mandate(proposal)
         or _not_as_approved(proposal)
         or _net_tripped(group)
@@ -160,13 +160,6 @@ def _covering(proposal: Proposal, market: MarketFacts | None) -> set[str]:
     """The scopes it was proposed in, and the series that the catalogue names now, should that have been corrected."""
     series = "" if market is None else market.series_ticker
     return {*proposal.scopes, *scopes.covering(strategy="", series=series, market="")}
-
-
-def _stopped_since(proposal: Proposal, over: Over) -> str:
-    """A stop voids what was approved before it, also when trading was resumed in between; not a person's own exit."""
-    approved_at = proposal.decided_at or proposal.created_at
-    stopped = over.halted_at is not None and over.halted_at >= approved_at
-    return "E306: trading was stopped after the approval" if stopped and not proposal.is_manual_exit else ""
 
 
 def _lost_mandate(proposal: Proposal) -> str:

@@ -18,6 +18,8 @@ from approvals.domain.lifecycle import ProposalState, terms_hash
 from approvals.models import READERS_ALONE, Proposal
 from kalshi_site import prepared
 from kalshi_site.hasty import hasty
+from portfolio import risk
+from portfolio.risk import Over
 from trading.domain.orders import Action, BookSide, OrderState, Side, Terms, book_side
 from trading.domain.prices import complement
 from trading.exchange.order_messages import NewOrder
@@ -50,6 +52,13 @@ def hash_of_terms(body: bytes, proposal: Proposal) -> str:
         price if side is Side.YES else complement(price),
     )
     return terms_hash(terms, reduce_only=bool(sent.reduce_only), venue=proposal.venue)
+
+
+def stopped_since(proposal: Proposal, over: Over) -> str:
+    """A stop ends what was approved before it, also when trading was resumed in between; not a person's own exit."""
+    approved_at = proposal.decided_at or proposal.created_at
+    stopped = over.halted_at is not None and over.halted_at >= approved_at
+    return "E306: trading was stopped after the approval" if stopped and not proposal.is_manual_exit else ""
 
 
 def refusal(order: Order) -> NotSent | Unknown | None:
@@ -87,6 +96,8 @@ def _wrong_with(order: Order) -> str:
         return "E208 the proposal's terms are not those of its hash"
     if hash_of_terms(order.body.encode(), proposal) != proposal.terms_hash:
         return "E208 the bytes say something else than what was approved"
+    if stopped := stopped_since(proposal, risk.over(proposal.venue, proposal.scopes)):
+        return stopped  # since the claim, which may have waited for the answer to another order
     whole = sum((each.quantity for each in entered), ZERO)
     if whole > proposal.quantity:
         return f"{whole} contracts for an approval of {proposal.quantity}"

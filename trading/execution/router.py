@@ -1,7 +1,8 @@
 """The execution process: takes approved proposals from the database and sends each once.
 
 One process per account holds the lease. It looks at the database every second and at once when nudged; with Redis and
-Celery dead it still claims, cancels and halts. Between the claim and the send nothing else happens.
+Celery dead it still claims, cancels and halts. Between the claim and the send nothing happens but the answer to the
+order before.
 """
 
 from __future__ import annotations
