@@ -97,5 +97,5 @@ def test_a_claim_that_does_not_ask_whether_trading_is_stopped_is_caught(books: B
         claims.stopped_since = lambda *_: ""
         claims._reason_not_to_send = lambda *_: ""
 
-    [done] = stops(books, venue, [Halt(0, 20)], forgetful)
+    [done] = stops(books, venue, [Halt(0, 80)], forgetful)
     assert done.late_claims > 0
