@@ -71,9 +71,10 @@ def _books(venue: str) -> dict[str, Any]:
     today = CashEntry.objects.filter(venue=venue, at__gte=start).aggregate(
         realized=Sum("realized"), fees=Sum("fee"), fills=Count("id", filter=Q(kind=CashEntry.Kind.FILL))
     )
-    orders = Order.objects.filter(venue=venue).aggregate(
-        working=Count("id", filter=Q(pk__in=Order.objects.open().values("pk"))),
-        partly=Count("id", filter=Q(state=OrderState.PARTIALLY_FILLED)),
+    orders = (
+        Order.objects.open()
+        .filter(venue=venue)
+        .aggregate(working=Count("id"), partly=Count("id", filter=Q(state=OrderState.PARTIALLY_FILLED)))
     )
     held = Position.objects.filter(venue=venue).aggregate(cost=Sum("cost"))["cost"] or Decimal(0)
     reserved = list(

@@ -30,6 +30,7 @@ from trading.exchange.errors import ClockOff
 from trading.exchange.events import Connected, OwnFill, OwnOrder
 from trading.exchange.outcomes import NotSent, Refused, SubmitOutcome, Unknown
 from trading.execution import cancels, fills, lifecycle
+from trading.execution import router as router_module
 from trading.execution.claims import ClaimRules
 from trading.execution.comparison import Reconciled
 from trading.execution.own_stream import OwnStream
@@ -470,6 +471,76 @@ class TestTheNextIsClaimedWhileTheExchangeAnswers:
             approved(market=market)
         assert router(exchange).round(held) == 2
         assert [order.state for order in Order.objects.all()] == ["resting", "resting"]
+
+    def test_nor_an_exit_which_a_slow_answer_would_make_too_old_to_send(
+        self, exchange: FakeExchange, held: locks.Held
+    ) -> None:
+        for name in ("SIMTEST-ONE", "SIMTEST-TWO"):
+            market = factories.quoted_market(ticker=name)
+            Position.objects.create(
+                venue=VENUE, ticker=name, event_ticker=market.event_ticker, quantity=D(10)
+            )
+            approved(market=market, action="sell", reduce_only=True)
+        seen: list[int] = []
+
+        def answer(there: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
+            seen.append(Order.objects.count())
+            return accept(there, body)
+
+        exchange.behaviour = answer
+        assert router(exchange).round(held) == 2
+        assert seen == [1, 2]
+
+    def test_after_a_slow_answer_the_next_waits_for_its_own_turn(
+        self, exchange: FakeExchange, held: locks.Held, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Naive: with an exchange that takes longer than an order may be old, every second approval is lost."""
+        monkeypatch.setattr(router_module, "QUICK_ANSWER", 0.0)
+        seen: list[int] = []
+
+        def answer(there: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
+            seen.append(Order.objects.count())
+            return accept(there, body)
+
+        exchange.behaviour = answer
+        for _ in range(4):
+            approved()
+        assert router(exchange).round(held) == 4
+        assert seen == [2, 2, 3, 4], "ahead of the first answer one is claimed, later none"
+
+    @pytest.mark.parametrize("withdraw", ["pause", "cancel"])
+    def test_a_pause_or_a_cancel_that_comes_meanwhile_keeps_it_from_leaving(
+        self, exchange: FakeExchange, held: locks.Held, withdraw: str
+    ) -> None:
+        def answer(there: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
+            if withdraw == "pause":
+                risk.pause(venue=VENUE, actor="operator", reason="drill")
+            else:
+                cancels.request_cancel(order=Order.objects.get(proposal=second), actor="user:op")
+            return accept(there, body)
+
+        exchange.behaviour = answer
+        approved()
+        second = approved()
+        router(exchange).round(held)
+        order = Order.objects.get(proposal=second)
+        assert (order.state, len(exchange.sent)) == ("not_sent", 1)
+        assert ("E305" if withdraw == "pause" else "called off") in order.evidence
+
+    def test_when_the_order_before_breaks_it_is_said_at_once_that_it_was_not_sent(
+        self, exchange: FakeExchange, held: locks.Held
+    ) -> None:
+        """Naive: it stands as sending, and blocks its market until it is proven absent."""
+        first, second = approved(), approved()
+
+        def breaks(point: str) -> None:
+            if point == "answered":
+                raise RuntimeError("the disk is full")
+
+        with pytest.raises(RuntimeError):
+            router(exchange, checkpoint=breaks).round(held)
+        states = dict(Order.objects.values_list("proposal_id", "state"))
+        assert states == {first.pk: "sending", second.pk: "not_sent"}
 
     def test_what_breaks_there_leaves_the_order_under_way_its_outcome(
         self, exchange: FakeExchange, held: locks.Held

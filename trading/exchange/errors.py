@@ -57,8 +57,14 @@ class Unsent(ExchangeError):
     """No byte of the request left this process: it cannot have had any effect."""
 
 
+class TooLate(Unsent):
+    """The signed time was too old by our own clock when the request was to go out: no fault of the exchange."""
+
+    code = "E601"
+
+
 class Unreachable(Unsent):
-    """There is no connection, or it was too late to send."""
+    """There is no connection."""
 
     code = "E601"
 

@@ -3,7 +3,8 @@
 Reads share one pool. Order writes go over a `WriteLine`, a connection of its own that does nothing else, because only
 there can we say honestly whether a byte of the request has left us:
 
-    Unreachable   the connection could not be made, or it was too late to send: no byte was written
+    Unreachable   the connection could not be made: no byte was written
+    TooLate       it was too late to send: no byte was written
     Untrusted     the same, because the certificate did not prove that it is the exchange
     NoAnswer      anything that happened after the first byte
 """
@@ -29,7 +30,7 @@ from trading.domain.breaker import Breaker
 from trading.exchange import drift, tls
 from trading.exchange.answering import Answering
 from trading.exchange.auth import Signer
-from trading.exchange.errors import NoAnswer, Unreachable, Untrusted
+from trading.exchange.errors import NoAnswer, TooLate, Unreachable, Untrusted
 from trading.exchange.link import Link
 from trading.exchange.tariff import Charge
 from trading.exchange.venue_clock import VenueClock
@@ -240,7 +241,7 @@ class WriteLine:
         with self._lock:
             self._connect()
             if send_before is not None and time.monotonic() > send_before:
-                raise Unreachable("too late: the signed timestamp is too old to send")
+                raise TooLate("too late: the signed timestamp is too old to send")
             answer = self._exchange(method, target, body, headers, meanwhile)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             self.link.budget.throttled(charge)

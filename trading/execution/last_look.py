@@ -19,6 +19,7 @@ from approvals.models import READERS_ALONE, Proposal
 from kalshi_site import prepared
 from kalshi_site.hasty import hasty
 from portfolio import risk
+from portfolio.domain.limits import TradingMode
 from portfolio.risk import Over
 from trading.domain.orders import Action, BookSide, OrderState, Side, Terms, book_side
 from trading.domain.prices import complement
@@ -74,6 +75,7 @@ def refusal(order: Order) -> NotSent | Unknown | None:
         "state": OrderState.SENDING,
         "attempts": 1,
         "sent_at": None,
+        "cancel_requested_at": None,
         "body_hash": hash_of(order.body.encode()),
     }
     # The claim is on disk: whatever a power cut undoes here, what was claimed is never sent again.
@@ -83,6 +85,8 @@ def refusal(order: Order) -> NotSent | Unknown | None:
     row = Order.objects.get(pk=order.pk)
     if row.sent_at is not None:
         return Unknown("the last look before the send: it was handed to the exchange before")
+    if row.cancel_requested_at is not None:
+        return NotSent("the last look before the send: it was called off")
     return NotSent(f"the last look before the send: the row says {row.state}, attempts {row.attempts}")
 
 
@@ -96,12 +100,19 @@ def _wrong_with(order: Order) -> str:
         return "E208 the proposal's terms are not those of its hash"
     if hash_of_terms(order.body.encode(), proposal) != proposal.terms_hash:
         return "E208 the bytes say something else than what was approved"
-    if stopped := stopped_since(proposal, risk.over(proposal.venue, proposal.scopes)):
-        return stopped  # since the claim, which may have waited for the answer to another order
+    if withdrawn := _withdrawn(proposal):
+        return withdrawn
     whole = sum((each.quantity for each in entered), ZERO)
     if whole > proposal.quantity:
         return f"{whole} contracts for an approval of {proposal.quantity}"
     return ""
+
+
+def _withdrawn(proposal: Proposal) -> str:
+    """A stop or a pause since the claim, which may have waited for the answer to the order before."""
+    over = risk.over(proposal.venue, proposal.scopes)
+    paused = over.mode is TradingMode.REDUCING and not proposal.reduce_only
+    return stopped_since(proposal, over) or ("E305: trading was paused after the claim" if paused else "")
 
 
 @prepared.prepared

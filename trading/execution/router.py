@@ -1,8 +1,8 @@
 """The execution process: takes approved proposals from the database and sends each once.
 
 One process per account holds the lease. It looks at the database every second and at once when nudged; with Redis and
-Celery dead it still claims, cancels and halts. Between the claim and the send nothing happens but the answer to the
-order before.
+Celery dead it still claims, cancels and halts. Between the claim and the send nothing happens but the end of the
+order before, and cancels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,7 +32,7 @@ from trading.exchange.errors import ClockOff
 from trading.exchange.gateway import ClockGateway, OrderGateway
 from trading.exchange.link import Link
 from trading.exchange.orders import open_orders
-from trading.exchange.outcomes import SubmitOutcome, Unknown
+from trading.exchange.outcomes import NotSent, SubmitOutcome, Unknown
 from trading.exchange.targets import CancelTarget
 from trading.exchange.venue_clock import VenueClock
 from trading.execution import calling_off, cancels, last_look, lifecycle
@@ -48,7 +48,7 @@ ROUND_WITHIN = (
     0.5  # seconds; what is left waits for the next round, for which the lease and stops do not wait
 )
 STOPPING_WITHIN = 0.05  # the same while a stop is not proven: what it voids can wait, its proof cannot
-AT_A_LOOK = 200  # approvals read at once: more than a round's time lets out
+QUICK_ANSWER = 0.5  # seconds for one order; after a slower one the next is not claimed ahead
 SEND_WITHIN = 2.0  # seconds from the signed time; later the order is not sent (RELIABILITY.md 3.1, step 3)
 
 
@@ -58,6 +58,27 @@ class Claimed:
 
     order: Order
     since: float
+
+
+@dataclass(slots=True)
+class Ahead:
+    """The claim that is made while the exchange answers for the order before it: what came of it, or its fault.
+
+    `may_claim`: not after a slow answer, for what was claimed then may be too old to be sent.
+    """
+
+    may_claim: bool = True
+    was_quick: bool = True
+    claimed: Claimed | None = None
+    fault: Exception | None = None
+    _began: float = field(default_factory=time.monotonic)
+
+    def over(self) -> Claimed | None:
+        """The claim, once the order before it is written down. Raises what broke in it."""
+        self.was_quick = time.monotonic() - self._began < QUICK_ANSWER
+        if self.fault is not None:
+            raise self.fault
+        return self.claimed
 
 
 @dataclass(slots=True)
@@ -86,20 +107,23 @@ class Router:
             return 0
         self._netless.clear()
         sent, outbox = 0, deque(_outbox(self.venue))
-        claimed: Claimed | None = None
-        while claimed or outbox:
-            until = began + (STOPPING_WITHIN if is_stopping else ROUND_WITHIN)
-            claimed = claimed or self._take_next(outbox, held)
-            if claimed is not None:
-                ahead = Future[Claimed | None]()
-                self._deliver(claimed, partial(self._take_ahead, ahead, claimed, outbox, held, until))
-                sent += 1
-                claimed = ahead.result() if ahead.done() else None
-            if time.monotonic() - looked_at >= CALL_OFF_EVERY:
-                # A send waits for tokens and for its answer: a way out does not wait for the others.
-                is_stopping, looked_at = self.call_off(), time.monotonic()
-            if claimed is None and time.monotonic() > until:
-                break
+        claimed, ahead = None, Ahead()
+        try:
+            while claimed or outbox:
+                until = began + (STOPPING_WITHIN if is_stopping else ROUND_WITHIN)
+                claimed = claimed or self._take_next(outbox, held)
+                if claimed is not None:
+                    ahead = Ahead(may_claim=ahead.was_quick)
+                    self._deliver(claimed, partial(self._take_ahead, ahead, claimed, outbox, held, until))
+                    sent, claimed = sent + 1, ahead.over()
+                if time.monotonic() - looked_at >= CALL_OFF_EVERY:
+                    # A send waits for tokens and for its answer: a way out does not wait for the others.
+                    is_stopping, looked_at = self.call_off(), time.monotonic()
+                if claimed is None and time.monotonic() > until:
+                    break
+        except Exception as error:
+            self._let_go(ahead, error)
+            raise
         return sent
 
     def _may_try(self, proposal: Proposal) -> bool:
@@ -148,26 +172,36 @@ class Router:
             return self._take(proposal, held) if self._make_net(missing.exchange_index) else None
 
     def _take_ahead(
-        self,
-        ahead: Future[Claimed | None],
-        under_way: Claimed,
-        outbox: deque[Proposal],
-        held: Held,
-        until: float,
+        self, ahead: Ahead, under_way: Claimed, outbox: deque[Proposal], held: Held, until: float
     ) -> None:
         """Claim the next while the exchange answers for one, which must hear of no fault in it (decision 17).
 
-        Not in the same market: what is sent there has no known outcome yet, and would void it.
+        Not in the same market: what is sent there has no known outcome yet, and would void it. Not an exit: where the
+        answer comes late, the next is too old to be sent.
         """
-        if not outbox or outbox[0].ticker == under_way.order.ticker or time.monotonic() > until:
+        if not ahead.may_claim or not outbox or time.monotonic() > until:
             return
-        proposal = outbox.popleft()
+        following = outbox[0]
+        if following.reduce_only or following.ticker == under_way.order.ticker:
+            return
         try:
-            ahead.set_result(self._claim(proposal, held) if self._may_try(proposal) else None)
-        except NetMissing:  # to make one is a word with the exchange
-            outbox.appendleft(proposal)
+            if self._may_try(following):
+                ahead.claimed = self._claim(following, held)
+                outbox.popleft()
+        except NetMissing:
+            pass  # to make one is a word with the exchange
         except Exception as error:
-            ahead.set_exception(error)
+            ahead.fault = error
+
+    def _let_go(self, ahead: Ahead, error: Exception) -> None:
+        """What was claimed ahead of an order that broke is not sent: said at once, for else it blocks its market."""
+        if ahead.fault not in (None, error):
+            log.error("execution.ahead.broke", extra={"error": repr(ahead.fault)})
+        if ahead.claimed is not None:
+            with suppress(Exception):  # silent since its claim, it is looked for like any other
+                lifecycle.record_outcome(
+                    ahead.claimed.order, NotSent("the work on the order before it broke")
+                )
 
     def _claim(self, proposal: Proposal, held: Held) -> Claimed | None:
         started = time.monotonic()
@@ -244,9 +278,9 @@ class Router:
 
 @prepared
 def _outbox(venue: str) -> QuerySet[Proposal]:
-    """As many as one round may send. Exits first: behind a queue of openings one would be voided as too old."""
+    """Exits first: behind a queue of openings one would be voided as too old."""
     waiting = Proposal.objects.terms_alone().unclaimed().filter(venue=venue)
-    return waiting.order_by("-reduce_only", "decided_at", "id")[:AT_A_LOOK]
+    return waiting.order_by("-reduce_only", "decided_at", "id")
 
 
 @prepared
