@@ -231,7 +231,9 @@ def test_a_refused_order_tells_of_the_trip_before_the_list_does(
     ahead, later = approved(), approved()
     desk(exchange, nets(groups)).round(held)
     assert (state().mode, len(exchange.sent)) == ("REDUCING", 1)
-    assert Order.objects.get(proposal=ahead).state == "not_sent", "it was claimed before the first was refused"
+    assert Order.objects.get(proposal=ahead).state == "not_sent", (
+        "it was claimed before the first was refused"
+    )
     later.refresh_from_db()
     assert later.state == "voided"
 
