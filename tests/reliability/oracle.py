@@ -28,7 +28,7 @@ _PROOF: Final = {
     "canceled": r"fill |201, |exchange: ",
     "expired": r"fill |201, |exchange: ",
     "rejected": r"HTTP 4\d\d",
-    "not_sent": r"E\d\d\d: |.*not sent",
+    "not_sent": r"E\d\d\d: |.*not sent|the last look before the send: ",
     "absent": r".*\b([2-9]|\d\d+) complete searches",
 }
 LATER: Final = timedelta(minutes=2)  # past every grace that an invariant gives

@@ -200,7 +200,7 @@ class Router:
         if ahead.claimed is not None:
             with suppress(Exception):  # silent since its claim, it is looked for like any other
                 lifecycle.record_outcome(
-                    ahead.claimed.order, NotSent("the work on the order before it broke")
+                    ahead.claimed.order, NotSent("not sent: the work on the order before it broke")
                 )
 
     def _claim(self, proposal: Proposal, held: Held) -> Claimed | None:
