@@ -12,7 +12,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -198,10 +197,11 @@ class Router:
         if ahead.fault not in (None, error):
             log.error("execution.ahead.broke", extra={"error": repr(ahead.fault)})
         if ahead.claimed is not None:
-            with suppress(Exception):  # silent since its claim, it is looked for like any other
-                lifecycle.record_outcome(
-                    ahead.claimed.order, NotSent("not sent: the work on the order before it broke")
-                )
+            try:
+                unsent = NotSent("not sent: the work on the order before it broke")
+                lifecycle.record_outcome(ahead.claimed.order, unsent)
+            except Exception:  # without a word since its claim, it is looked for like any other
+                log.exception("execution.ahead.unsaid", extra={"order": ahead.claimed.order.public_id})
 
     def _claim(self, proposal: Proposal, held: Held) -> Claimed | None:
         started = time.monotonic()
