@@ -137,8 +137,11 @@ def test_two_hundred_orders_by_hand_and_every_row_matches(judge: Reconciler, by_
             by_hand.cancel(order_id, market_ticker=ticker)
         if number % 40 == 39:
             judge.run()
-    found = judge.run()
-    rows = by_row(judge)
+    for _ in range(5):  # the market goes on: what fills between two lists is in the next ones
+        found = judge.run()
+        rows = by_row(judge)
+        if not rows.differences:
+            break
     assert rows.differences == []
     assert (rows.matched, rows.compared["orders"]) == (100.0, 220)
     assert rows.compared["fills"] == Fill.objects.count() > 50
