@@ -211,9 +211,8 @@ def test_what_is_done_meanwhile_is_done_between_the_last_byte_and_the_answer(ord
 
     def waits_for_it(connection: Any, request: Any) -> None:
         assert request.body == BODY
-        answers(CREATED, 201)(connection, request) if done.wait(QUICK.read / 2) else hangs_up(
-            connection, request
-        )
+        step = answers(CREATED, 201) if done.wait(QUICK.read / 2) else hangs_up
+        step(connection, request)
 
     with serving(waits_for_it) as exchange:
         desk = orders(exchange.url)

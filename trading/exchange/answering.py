@@ -22,10 +22,8 @@ class Answering(http.client.HTTPResponse):
 
 class _Reader(io.RawIOBase):
     def __init__(self, sock: socket.socket, kept: io.BufferedReader, until: float, patience: float) -> None:
-        self._sock, self._kept = (
-            sock,
-            kept,
-        )  # a connection that is closed meanwhile lives until its file is closed too
+        self._sock = sock
+        self._kept = kept  # a connection that is closed meanwhile lives until this is closed too
         self._until, self._patience = until, patience
 
     def readable(self) -> bool:

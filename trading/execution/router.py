@@ -61,20 +61,13 @@ class Claimed:
 
 @dataclass(slots=True)
 class Ahead:
-    """The claim that is made while the exchange answers for the order before it: what came of it, or its fault.
+    """The claim that is made while the exchange answers for the order before it: what came of it, or its fault."""
 
-    `may_claim`: not after a slow answer, for what was claimed then may be too old to be sent.
-    """
-
-    may_claim: bool = True
-    was_quick: bool = True
     claimed: Claimed | None = None
     fault: Exception | None = None
-    _began: float = field(default_factory=time.monotonic)
 
     def over(self) -> Claimed | None:
         """The claim, once the order before it is written down. Raises what broke in it."""
-        self.was_quick = time.monotonic() - self._began < QUICK_ANSWER
         if self.fault is not None:
             raise self.fault
         return self.claimed
@@ -94,6 +87,9 @@ class Router:
     nets: Nets | None = None
     build: str = field(default_factory=build_id)
     _netless: set[int] = field(default_factory=set)  # shards without an order group, in this round
+    _was_quick: bool = (
+        True  # the last answer; after a slow one nothing is claimed ahead, in later rounds neither
+    )
 
     def round(self, held: Held) -> int:
         """One look at the database: halt first, then cancels, then claims. Returns how many orders were sent."""
@@ -112,8 +108,9 @@ class Router:
                 until = began + (STOPPING_WITHIN if is_stopping else ROUND_WITHIN)
                 claimed = claimed or self._take_next(outbox, held)
                 if claimed is not None:
-                    ahead = Ahead(may_claim=ahead.was_quick)
+                    ahead, sent_at = Ahead(), time.monotonic()
                     self._deliver(claimed, partial(self._take_ahead, ahead, claimed, outbox, held, until))
+                    self._was_quick = time.monotonic() - sent_at < QUICK_ANSWER
                     sent, claimed = sent + 1, ahead.over()
                 if time.monotonic() - looked_at >= CALL_OFF_EVERY:
                     # A send waits for tokens and for its answer: a way out does not wait for the others.
@@ -178,7 +175,7 @@ class Router:
         Not in the same market: what is sent there has no known outcome yet, and would void it. Not an exit: where the
         answer comes late, the next is too old to be sent.
         """
-        if not ahead.may_claim or not outbox or time.monotonic() > until:
+        if not self._was_quick or not outbox or time.monotonic() > until:
             return
         following = outbox[0]
         if following.reduce_only or following.ticker == under_way.order.ticker:
