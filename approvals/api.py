@@ -121,6 +121,8 @@ class ProposalList(_Proposals, ListAPIView[Proposal]):
 class ProposalDetail(_Proposals, RetrieveAPIView[Proposal]):
     """One proposal."""
 
+    moves_with_tag = True  # every column of it is written with its version
+
     @extend_schema(operation_id="get_proposal")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)

@@ -18,7 +18,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def door(view_class: type[APIView]) -> View:
-    """The view as it stands in the addresses: with rate and cache headers, entity tag, 304 where nothing changed."""
+    """The view as it stands in the addresses: with rate and cache headers, entity tag, 304 where it says so."""
     view = view_class.as_view()
 
     @functools.wraps(view)
@@ -35,7 +35,11 @@ def door(view_class: type[APIView]) -> View:
 
 
 def _tagged(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Add the version of a single object as its entity tag; answer 304 when the caller has it already."""
+    """Add the version of a single object as its entity tag; answer 304 when the caller has it and the view lets us.
+
+    The tag is first of all what `If-Match` names. Many an answer holds more than moves with it, a mark or a stop of
+    another scope: only a view whose `moves_with_tag` is true says that nothing changed.
+    """
     if (
         not isinstance(response, Response)
         or response.status_code != 200
@@ -48,6 +52,12 @@ def _tagged(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
     tag = response.get("ETag") or etag(version)
     response["ETag"] = tag
     known = {given.strip() for given in request.headers.get("If-None-Match", "").split(",")}
-    if request.method in ("GET", "HEAD") and tag in known:
+    if request.method in ("GET", "HEAD") and tag in known and _moves_with_tag(response):
         return HttpResponseNotModified(headers={"ETag": tag, "Cache-Control": "private, no-store"})
     return response
+
+
+def _moves_with_tag(response: Response) -> bool:
+    """What the view that answered says of itself; by default not, for a 304 too many hides a stop."""
+    view = getattr(response, "renderer_context", {}).get("view")
+    return bool(getattr(view, "moves_with_tag", False))

@@ -108,6 +108,11 @@ class StateSync(APIView):
 
     rights: ClassVar[dict[str, Right]] = {"GET": Right.of("portfolio.view_tradingstate", "read")}
 
+    @property
+    def moves_with_tag(self) -> bool:
+        """The changes do, the objects do not."""
+        return "expand" not in self.request.query_params
+
     @extend_schema(
         operation_id="get_state",
         parameters=[Asked, OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER)],
@@ -116,7 +121,8 @@ class StateSync(APIView):
     def get(self, request: Request) -> Response:
         """Changes after `since` of `epoch`; the snapshot where these are unknown, too old or too many.
 
-        `expand=object` adds each object as it is now, which may be newer than the change. 304 when nothing was missed.
+        `expand=object` adds each object as it is now, which may be newer than the change. 304 when nothing was missed,
+        but never with `expand`: objects hold what no change is numbered for, such as a mark.
         """
         asked = Asked(data=request.query_params)
         asked.is_valid(raise_exception=True)

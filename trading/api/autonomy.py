@@ -39,6 +39,7 @@ class AutonomyLevelDoor(GenericAPIView[Autonomy]):
 
     serializer_class = AutonomyOut
     queryset = Autonomy.objects.all()
+    moves_with_tag = True  # who sits before the queue is written without its version, and not shown
     rights: ClassVar[dict[str, Right]] = {"GET": READ, "PUT": STOP}
     accepts = frozenset({"level", "reason"})
 

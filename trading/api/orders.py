@@ -97,6 +97,8 @@ class OrderList(_Orders, ListAPIView[Order]):
 class OrderDetail(_Orders, RetrieveAPIView[Order]):
     """One order."""
 
+    moves_with_tag = True  # columns written without its version (`sent_at`, `scans`, renewals) are not shown
+
     @extend_schema(operation_id="get_order")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
