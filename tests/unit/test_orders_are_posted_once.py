@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 # From the claim to the socket: module, and the functions through which an order's bytes go.
 PATH = {
-    "trading/execution/router.py": {"send", "_submit"},
+    "trading/execution/router.py": {"send", "_take", "_take_ahead", "_claim", "_deliver", "_submit"},
     "trading/exchange/orders/client.py": {"send_create"},
     "trading/exchange/writes.py": {"send_once"},
     "trading/exchange/transport.py": {"send", "_exchange", "_connect"},
