@@ -10,10 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from approvals import decisions
 from kalshi_site import locks
+from kalshi_site.live import changes
 from kalshi_site.models import AuditEntry
 from portfolio import ledger
 from portfolio.models import CashEntry, Position, Reservation
@@ -116,6 +118,44 @@ def test_an_account_is_opened_whole_or_not_at_all(
     reconciler(exchange).open_account()
     assert Position.objects.get().quantity == D(10)
     assert ledger.cash(VENUE) == exchange.cash
+
+
+def hold(exchange: FakeExchange, *tickers: str) -> None:
+    """Positions that the account has before the desk first looks."""
+    for number, ticker in enumerate(tickers, 1):
+        exchange.rest(
+            {"client_order_id": ticker, "ticker": ticker, "side": "bid", "price": "0.40", "count": "10"}
+        )
+        exchange.execute(f"venue-{number}", D(4))
+
+
+def test_what_an_account_holds_already_is_announced_when_it_is_opened(exchange: Windowed) -> None:
+    """Naive: rows alone. The state of the positions lacks them until their first fill."""
+    hold(exchange, "SIMHELD-1", "SIMHELD-2")
+    judge = reconciler(exchange)
+    judge.open_account()
+    judge.open_account()
+    told = [(each.key, each.version, each.kind) for each in changes.state_now("positions")]
+    assert told == [("SIMHELD-1", 1, "opened"), ("SIMHELD-2", 1, "opened")]
+    assert changes.heads(["positions"])["positions"].version == 2, "once is enough"
+
+
+def test_an_opening_that_breaks_off_announces_nothing(
+    exchange: Windowed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naive: announce each position beside the transaction. The first would be known and not there."""
+    hold(exchange, "SIMHELD-1", "SIMHELD-2")
+    create = Position.objects.create
+
+    def full_disk(**fields: Any) -> Position:
+        if fields["ticker"] == "SIMHELD-2":
+            raise OperationalError("database or disk is full")
+        return create(**fields)
+
+    monkeypatch.setattr(Position.objects, "create", full_disk)
+    with pytest.raises(OperationalError):
+        reconciler(exchange).open_account()
+    assert (changes.state_now("positions"), Position.objects.count()) == ((), 0)
 
 
 class Raises:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from django.db import transaction
 from django.utils import timezone
 
+from kalshi_site import live
 from portfolio import ledger
 from portfolio.models import CashEntry, Position, PositionEvent
 from trading.domain.orders import OrderState
@@ -97,6 +98,7 @@ class Reconciler:
             quantity=report.quantity,
             cash=Decimal(0),
         )
+        live.changed("positions", key=position.ticker, version=position.version, kind="opened")
 
     # -- orders ------------------------------------------------------------------------------------
 
