@@ -149,12 +149,19 @@ class FakeExchange:
         return self.amend_behaviour(self, order_id, self.amends[-1][1])
 
     def decrease(
-        self, order_id: str, *, market_ticker: str, reduce_to: Decimal | None = None
+        self,
+        order_id: str,
+        *,
+        market_ticker: str,
+        reduce_to: Decimal | None = None,
+        subaccount: int | None = None,
     ) -> DecreaseOutcome:
         assert reduce_to is not None
         self.decreases.append((order_id, reduce_to))
         report = self.book[order_id]
         if report.state not in (OrderState.RESTING, OrderState.PARTIALLY_FILLED):
+            return NotOpen(order_id)
+        if (report.subaccount or 0) != (subaccount or 0):
             return NotOpen(order_id)
         left = min(reduce_to, report.remaining_quantity)
         self._change(order_id, remaining_quantity=left)

@@ -40,7 +40,12 @@ class Lossy(FakeExchange):
     arrives = True
 
     def decrease(
-        self, order_id: str, *, market_ticker: str, reduce_to: Decimal | None = None
+        self,
+        order_id: str,
+        *,
+        market_ticker: str,
+        reduce_to: Decimal | None = None,
+        subaccount: int | None = None,
     ) -> DecreaseOutcome:
         if self.arrives:
             super().decrease(order_id, market_ticker=market_ticker, reduce_to=reduce_to)

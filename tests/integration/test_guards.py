@@ -94,6 +94,7 @@ FORBIDDEN: dict[str, Deed] = {
     "cash changed": lambda: CashEntry.objects.update(amount=D(1)),
     "cash gone": lambda: CashEntry.objects.all().delete(),
     "other bytes": lambda: Order.objects.update(body="{}"),
+    "another subaccount": lambda: Order.objects.update(subaccount=1),
     "a larger order": lambda: Order.objects.update(quantity=D(11)),
     "a dearer order": lambda: Order.objects.update(limit_price=D("0.51")),
     "another id there": lambda: Order.objects.update(venue_order_id="venue-other"),

@@ -55,7 +55,12 @@ class OrderGateway(Protocol):
     ) -> outcomes.AmendOutcome: ...
 
     def decrease(
-        self, order_id: str, *, market_ticker: str, reduce_to: Decimal | None = None
+        self,
+        order_id: str,
+        *,
+        market_ticker: str,
+        reduce_to: Decimal | None = None,
+        subaccount: int | None = None,
     ) -> outcomes.DecreaseOutcome: ...
 
     def cancel_batch(

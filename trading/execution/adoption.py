@@ -77,6 +77,7 @@ def _insert(venue: str, report: OrderReport, origin: str) -> Order:
         event_ticker=event_ticker,
         title=title,
         exchange_index=report.exchange_index,
+        subaccount=report.subaccount or 0,
         action=action,
         side=side,
         quantity=report.initial_quantity,

@@ -110,7 +110,10 @@ class Decreases:
         if not guard.update(decrease_sent_at=now):
             return
         outcome = self.orders.decrease(
-            order.venue_order_id, market_ticker=order.ticker, reduce_to=order.decrease_to
+            order.venue_order_id,
+            market_ticker=order.ticker,
+            reduce_to=order.decrease_to,
+            subaccount=order.subaccount or None,
         )
         log.info("order.decrease.sent", extra={"order": order.public_id, "outcome": repr(outcome)})
 

@@ -266,7 +266,11 @@ class Router:
         self._cancel([order])
 
     def _cancel(self, wanted: Iterable[Order]) -> None:
-        targets = [CancelTarget(each.venue_order_id, each.ticker) for each in wanted if each.venue_order_id]
+        targets = [
+            CancelTarget(each.venue_order_id, each.ticker, subaccount=each.subaccount or None)
+            for each in wanted
+            if each.venue_order_id
+        ]
         if targets:
             self.checkpoint("canceling")
             calling_off.call_off(self.orders, targets)

@@ -90,6 +90,9 @@ class Order(VersionedModel):
     event_ticker = models.CharField(max_length=120)
     title = models.CharField(max_length=300, blank=True)
     exchange_index = models.IntegerField(default=0)
+    subaccount = models.PositiveSmallIntegerField(
+        default=0, help_text="Ours are of the primary one, 0; one found on the exchange may be of another."
+    )
     action = models.CharField(max_length=4, choices=[(a.value, a.value) for a in Action])
     side = models.CharField(max_length=3, choices=[(s.value, s.value) for s in Side])
     quantity = CountField()
@@ -139,7 +142,7 @@ class Order(VersionedModel):
     guards: ClassVar[tuple[Guard, ...]] = (
         frozen(
             *("public_id", "proposal_id", "origin", "venue", "client_order_id", "ticker", "action", "side"),
-            *("body", "body_hash", "kill_epoch", "fence"),
+            *("subaccount", "body", "body_hash", "kill_epoch", "fence"),
             says="what an order is never changes",
         ),
         Guard(
