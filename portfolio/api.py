@@ -1,4 +1,4 @@
-"""Positions and the portfolio over REST. What is not known (a mark, an equity) is null, never zero."""
+"""Positions, the portfolio and limits over REST. What is not known (a mark, an equity) is null, never zero."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from rest_framework.views import APIView
 
 from kalshi_site.identity import Right
 from portfolio import ledger, risk
+from portfolio.domain.limits import PAPER_LIMITS
 from portfolio.domain.pnl import mark_price
-from portfolio.models import Position, Reservation
+from portfolio.models import Position, Reservation, RiskLimit
 
 READ = Right.of("portfolio.view_position", "read")
 CENT = Decimal("0.01")
@@ -158,3 +159,20 @@ class Portfolio(APIView):
             "venue": venue,
         }
         return Response(PortfolioOut(numbers).data)
+
+
+class LimitOut(serializers.ModelSerializer[RiskLimit]):
+    """A limit of the risk gateway as it was set. `unit` says what `value` counts; `note` is the reason."""
+
+    unit = serializers.SerializerMethodField()
+    value = serializers.DecimalField(max_digits=18, decimal_places=6)
+
+    class Meta:
+        model = RiskLimit
+        fields = ("name", "version", "value", "unit", "note", "updated_at")
+        read_only_fields = fields
+
+    def get_unit(self, row: RiskLimit) -> str:
+        """Empty for a name that no rule reads."""
+        limit = PAPER_LIMITS.get(row.name)
+        return limit.unit if limit else ""

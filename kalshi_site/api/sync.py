@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -18,16 +19,19 @@ from kalshi_site.errors import RoleMissing
 from kalshi_site.identity import Right
 from kalshi_site.live import changes
 from kalshi_site.live.catchup import Change, Delta, Snapshot
-from portfolio.api import PositionOut
-from portfolio.models import Autonomy, Position, TradingState
+from portfolio import risk
+from portfolio.api import LimitOut, PositionOut
+from portfolio.models import Autonomy, Position, RiskLimit, TradingState
 from trading.api.autonomy import AutonomyOut
+from trading.api.drifts import DriftOut
+from trading.api.exchange import ExchangeStateOut
 from trading.api.liquidations import LiquidationOut
 from trading.api.orders import OrderOut
 from trading.api.reconciliation import WorkItemOut
 from trading.api.state import TradingStateOut
 from trading.consumers import LOGGED, TOPICS
 from trading.execution import restored
-from trading.models import Liquidation, Order, WorkItem
+from trading.models import DriftNote, ExchangeState, Liquidation, Order, WorkItem
 
 Objects = Callable[[Iterable[str]], Mapping[str, Any]]
 
@@ -43,18 +47,30 @@ def _proposals(keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _positions(keys: Iterable[str]) -> dict[str, Any]:
-    rows = Position.objects.filter(venue=settings.KALSHI_PROFILE, ticker__in=keys)
-    return {row.ticker: PositionOut(row).data for row in rows}
+    rows = list(Position.objects.filter(venue=settings.KALSHI_PROFILE, ticker__in=keys))
+    books = {"facts": risk.market_facts([row.ticker for row in rows])}
+    return {row.ticker: PositionOut(row, context=books).data for row in rows}
 
 
 def _trading(keys: Iterable[str]) -> dict[str, Any]:
-    wanted, rows = set(keys), TradingState.objects.filter(venue=settings.KALSHI_PROFILE)
-    named = {f"{row.venue} {row.scope}".strip(): row for row in rows}
-    found = {key: TradingStateOut(row).data for key, row in named.items() if key in wanted}
-    for level in Autonomy.objects.filter(venue=settings.KALSHI_PROFILE):
-        found |= {key: AutonomyOut(level).data for key in wanted & {f"{level.venue} autonomy"}}
-    sold = Liquidation.objects.filter(venue=settings.KALSHI_PROFILE, public_id__in=wanted)
-    return found | {row.public_id: LiquidationOut(row).data for row in sold}
+    """By `VENUE`, `VENUE SCOPE`, `VENUE autonomy`, `VENUE exchange`, `limit NAME`, `drift ID`, a liquidation's id."""
+    wanted, here = set(keys), {"venue": settings.KALSHI_PROFILE}
+    noted = [key.removeprefix("drift ") for key in wanted if key.startswith("drift ")]
+    sources: tuple[tuple[Callable[[Any], str], Callable[[Any], Any], QuerySet[Any]], ...] = (
+        (
+            lambda row: f"{row.venue} {row.scope}".strip(),
+            TradingStateOut,
+            TradingState.objects.filter(**here),
+        ),
+        (lambda row: f"{row.venue} autonomy", AutonomyOut, Autonomy.objects.filter(**here)),
+        (lambda row: f"{row.venue} exchange", ExchangeStateOut, ExchangeState.objects.filter(**here)),
+        (lambda row: f"limit {row.name}", LimitOut, RiskLimit.objects.all()),
+        (lambda row: f"drift {row.pk}", DriftOut, DriftNote.objects.filter(**here, pk__in=noted)),
+        (lambda row: row.public_id, LiquidationOut, Liquidation.objects.filter(**here, public_id__in=wanted)),
+    )
+    return {
+        key: out(row).data for key_of, out, rows in sources for row in rows if (key := key_of(row)) in wanted
+    }
 
 
 def _work_items(keys: Iterable[str]) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,16 +14,30 @@ from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.db import transaction
+from django.utils import timezone
 
 from kalshi_site import live
 from kalshi_site.live import changes
 from kalshi_site.live.catchup import digest_of
 from kalshi_site.models import AuditEntry, ChangeLog, TopicHead
-from portfolio import risk
+from portfolio import ledger, risk
+from portfolio.domain.autonomy import AutonomyLevel
+from portfolio.models import TradingState
 from tests import factories
 from tests.callers import Caller
 from tests.integration.test_live_channel import channel, cookie_of, ended, follow, signed_in
 from trading import consumers
+from trading.domain.hours import ShardState
+from trading.domain.orders import BookSide
+from trading.exchange.conformity import DriftKind
+from trading.exchange.drift import Sentinel
+from trading.exchange.findings import Drift
+from trading.exchange.reports import ExchangeState as Told
+from trading.exchange.reports import Maintenance
+from trading.execution import liquidation
+from trading.market_data import drift
+from trading.market_data.exchange_watch import write_state
+from trading.models import DriftNote, ExchangeState, Quote
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
 
@@ -83,6 +100,98 @@ def test_objects_come_along_on_request(viewer: Caller) -> None:
     risk.pause(venue=factories.VENUE, actor="operator", reason="lunch")
     state = ask(viewer, topic="trading", expand="object")["snapshot"][0]
     assert (state["id"], state["object"]["mode"]) == (factories.VENUE, "REDUCING")
+
+
+def hear(*fields: str) -> list[DriftNote]:
+    """Let the exchange leave out fields that money depends on."""
+    sentinel = Sentinel()
+    for field in fields:
+        sentinel.note(Drift(DriftKind.MISSING_FIELD, "GET /markets", field, is_money=True))
+    return drift.write_down(venue=factories.VENUE, process="feed", heard=sentinel.take())
+
+
+def exchange_tells(*, is_trading: bool) -> ExchangeState:
+    now = timezone.now()
+    told = Told(is_active=True, is_trading=is_trading, resumes_at=None, shards=(ShardState(0, True, True),))
+    hours = (Maintenance(now + timedelta(days=1), now + timedelta(days=2)),)
+    return write_state(venue=factories.VENUE, told=told, maintenance=hours, weekly=False)
+
+
+def highest_of_each(told: Iterable[dict[str, Any]]) -> dict[str, tuple[int, str]]:
+    """What a script keeps that takes a change for news when its version is higher than the one it has."""
+    kept: dict[str, tuple[int, str]] = {}
+    for each in told:
+        if each["version"] > kept.get(each["id"], (0, ""))[0]:
+            kept[each["id"]] = (each["version"], each["kind"])
+    return kept
+
+
+def test_a_resume_is_news_whatever_the_exchange_and_its_drifts_have_said_before(viewer: Caller) -> None:
+    seen = ask(viewer, topic="trading")
+    for is_trading in (True, False, True, False, True):
+        exchange_tells(is_trading=is_trading)
+    notes = hear("markets[].yes_bid_dollars", "markets[].yes_ask_dollars")
+    for note in notes:
+        drift.acknowledge(note=note, actor="risk1", reason="known")
+    risk.resume(venue=factories.VENUE, actor="risk1", reason="known")
+    missed = ask(viewer, topic="trading", since=seen["version"], epoch=seen["epoch"])["changes"]
+    kept, state = highest_of_each(missed), TradingState.objects.get()
+    assert kept == {
+        factories.VENUE: (state.version, "active"),
+        f"{factories.VENUE} exchange": (ExchangeState.objects.get().version, "exchange"),
+        **{f"drift {note.pk}": (2, "drift") for note in notes},
+    }
+
+
+def test_each_key_of_trading_brings_the_object_that_it_names(viewer: Caller) -> None:
+    venue = factories.VENUE
+    exchange_tells(is_trading=False)
+    (note,) = hear("markets[].yes_bid_dollars")
+    drift.acknowledge(note=note, actor="risk1", reason="known")
+    risk.set_autonomy(venue=venue, level=AutonomyLevel.OFF, actor="risk1")
+    risk.set_limit(name="data_age", value=Decimal(20), actor="risk1", reason="a slow line")
+    risk.pause(venue=venue, scope="series:SIMTEST", actor="risk1", reason="odd prices")
+    sold = liquidation.request(venue=venue, actor="risk1", reason="fire", slippage=Decimal("0.05"))
+    told = {each["id"]: each for each in ask(viewer, topic="trading", expand="object")["snapshot"]}
+    assert {key: each["object"]["version"] for key, each in told.items()} == {
+        key: each["version"] for key, each in told.items()
+    }
+    objects = {key: each["object"] for key, each in told.items()}
+    assert objects.keys() == {
+        *(venue, f"{venue} series:SIMTEST", f"{venue} autonomy", f"{venue} exchange"),
+        *("limit data_age", f"drift {note.pk}", sold.public_id),
+    }
+    assert (objects[venue]["mode"], objects[f"{venue} series:SIMTEST"]["mode"]) == ("HALTED", "REDUCING")
+    assert objects[f"{venue} autonomy"]["level"] == "off"
+    assert objects[f"{venue} exchange"]["is_trading"] is False
+    assert objects[f"{venue} exchange"]["shards"] == [
+        {"exchange_index": 0, "is_active": True, "is_trading": True}
+    ]
+    assert objects[f"{venue} exchange"]["maintenance"][0].keys() == {"start_at", "end_at"}
+    limit = objects["limit data_age"]
+    assert (limit["name"], limit["value"], limit["unit"]) == ("data_age", "20.000000", "seconds")
+    assert objects[f"drift {note.pk}"]["acknowledged_by"] == "risk1"
+    assert objects[sold.public_id]["reason"] == "fire"
+
+
+def test_a_position_that_comes_along_is_the_one_that_its_own_address_shows(viewer: Caller) -> None:
+    market = factories.quoted_market()
+    ledger.book_fill(
+        venue=factories.VENUE,
+        ticker=market.ticker,
+        event_ticker=market.event_ticker,
+        title=market.title,
+        book_side=BookSide.BID,
+        count=Decimal(4),
+        yes_price=Decimal("0.49"),
+        fee=Decimal("0.07"),
+        reference="trade-1",
+        at=timezone.now(),
+    )
+    Quote.objects.update(yes_bid=Decimal("0.10"))
+    (told,) = ask(viewer, topic="positions", expand="object")["snapshot"]
+    assert (told["object"]["mark"], told["object"]["unrealized"]) == ("0.1000", "-1.560000")
+    assert told["object"] == viewer.get(f"/positions/{market.ticker}").json()
 
 
 @pytest.mark.parametrize("query", [{}, {"topic": "quotes"}, {"topic": "orders", "since": "now"}])

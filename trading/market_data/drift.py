@@ -35,7 +35,8 @@ def write_down(*, venue: str, process: str, heard: Heard) -> list[DriftNote]:
         first = alarming[0]
         more = f" and {len(alarming) - 1} more" if len(alarming) > 1 else ""
         risk.reduce(venue=venue, actor=ACTOR, reason=f"{CODE} {first}{more}"[:300])
-        live.changed("trading", key=venue, version=first.version, kind="drift")
+        for note in alarming:
+            _tell(note)
     return news
 
 
@@ -66,7 +67,7 @@ def acknowledge(*, note: DriftNote, actor: str, reason: str, version: int | None
         money=note.is_money,
         seen=note.count,
     )
-    live.changed("trading", key=note.venue, version=fresh.version, kind="drift")
+    _tell(fresh)
     return fresh
 
 
@@ -131,6 +132,11 @@ def _record(note: DriftNote, process: str) -> None:
         money=note.is_money,
         sample=note.sample,
     )
+
+
+def _tell(note: DriftNote) -> None:
+    """Under a key of its own: a version says nothing beside that of another row, such as the trading state."""
+    live.changed("trading", key=f"drift {note.pk}", version=note.version, kind="drift")
 
 
 def _count(venue: str, process: str, heard: Heard) -> None:

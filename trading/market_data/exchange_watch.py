@@ -99,5 +99,5 @@ def _tell(row: ExchangeState, before: str) -> ExchangeState:
             reason=f"{after[0].upper()}{after[1:]}.",
             before=before,
         )
-    live.changed("trading", key=row.venue, version=row.version, kind="exchange")
+    live.changed("trading", key=f"{row.venue} exchange", version=row.version, kind="exchange")
     return row
