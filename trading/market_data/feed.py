@@ -9,7 +9,7 @@ their own, so that a slow one of them never keeps a frame waiting.
 4. Up to four times a second publish the changed prices. Redis may be away: the rows are the truth.
 
 One feed writes at a time (`LEASE`): the proof of age is given to all trusted quotes at once, so one that a second feed
-left would be proven by the first. A feed that was frozen and outrun writes nothing more and ends.
+left would be proven by the first. A feed that was frozen and outrun writes and publishes nothing more and ends.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ class Feed:
             await self._in(self._writing, write_minutes, self._charts.take_all())
         await self._in(self._writing, connections.close_all)
         await self._in(self._chores, connections.close_all)
+        await self._in(self._publishing, connections.close_all)
         self._chores.shutdown(wait=False, cancel_futures=True)
         self._publishing.shutdown(wait=False, cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
@@ -299,8 +300,23 @@ class Feed:
         if not touches:
             return
         batch = snapshots.tick_batch(touches, int(timezone.now().timestamp() * 1000))
-        if not await self._in(self._publishing, self.publish, "quotes", batch):
+        try:
+            is_told = await self._in(self._publishing, self._tell, batch)
+        except DatabaseError as error:
+            log.warning("feed.publish.unproven", extra={"error": repr(error)})
+            self._hub.publish_again(touches)
+            return
+        if not is_told:
             await self._rest(self.pace.publish_pause)
+
+    def _tell(self, batch: dict[str, Any]) -> bool:
+        """No statement to the database is between the books and the pages: the fence is asked here, and by name.
+
+        `batch` was dated before. A feed that is frozen after the question says old prices under their own old time.
+        """
+        if self.held is not None:
+            self.held.require_so_far()
+        return self.publish("quotes", batch)
 
     def _do(self, chore: Chore) -> Callable[[], Any]:
         async def done() -> None:

@@ -139,6 +139,10 @@ class Hub:
         taken, self._unpublished = self._unpublished, set()
         return [self.touch(ticker) for ticker in sorted(taken)]
 
+    def publish_again(self, touches: Iterable[Touch]) -> None:
+        """These could not be published: take them again, as they are then."""
+        self._unpublished.update(touch.ticker for touch in touches)
+
     def take_activity(self) -> dict[str, Activity]:
         """The trading of the markets that traded since the last call."""
         taken, self._active = self._active, set()
