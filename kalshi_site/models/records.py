@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
 
 from kalshi_site.guards import Guard, kept, unchanged
+
+# Of what a change or a deed was about: a venue and a scope, a ticker, a person's name. PostgreSQL writes none that is
+# longer, and with it refuses the deed itself (tests/unit/test_longest_keys.py).
+LONGEST_KEY: Final = 160
 
 
 class Lease(models.Model):
@@ -70,7 +74,7 @@ class ChangeLog(models.Model):
 
     topic = models.CharField(max_length=64)
     version = models.BigIntegerField()
-    key = models.CharField(max_length=80)
+    key = models.CharField(max_length=LONGEST_KEY)
     object_version = models.BigIntegerField()
     kind = models.CharField(max_length=40)
     at = models.DateTimeField()
@@ -96,7 +100,7 @@ class AuditEntry(models.Model):
     actor_kind = models.CharField(max_length=10, help_text="person, agent or system")
     verb = models.CharField(max_length=60)
     object_type = models.CharField(max_length=40)
-    object_id = models.CharField(max_length=80)
+    object_id = models.CharField(max_length=LONGEST_KEY)
     reason = models.TextField(blank=True)
     detail = models.JSONField(default=dict)
     request_id = models.CharField(max_length=64, blank=True)

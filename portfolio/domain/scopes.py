@@ -36,10 +36,11 @@ def parse(text: str) -> str:
     if text in {"", "all"}:
         return ALL
     kind, _, name = text.partition(":")
-    if kind not in KINDS or not name.strip() or len(text) > LONGEST or not name.isprintable():
+    written = name.strip() if kind == "strategy" else name.strip().upper()
+    scope = f"{kind}:{written}"  # measured as it is kept: ß in capitals are two letters
+    if kind not in KINDS or not written or len(scope) > LONGEST or not name.isprintable():
         raise UnknownScope(text)
-    name = name.strip()
-    return f"{kind}:{name if kind == 'strategy' else name.upper()}"
+    return scope
 
 
 def covering(*, strategy: str, series: str, market: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portfolio.domain.limits import TradingMode
-from portfolio.domain.scopes import ALL, UnknownScope, covering, in_words, parse, strictest
+from portfolio.domain.scopes import ALL, LONGEST, UnknownScope, covering, in_words, parse, strictest
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,26 @@ def test_a_scope_is_read_as_it_is_written_and_tickers_in_capitals(written: str, 
 
 
 @pytest.mark.parametrize(
-    "wrong", ["everything", "series:", "serie:A", "market:\n", "market:" + "X" * 130, ":A"]
+    "wrong",
+    [
+        "everything",
+        "series:",
+        "serie:A",
+        "market:\n",
+        "market:A\n",
+        "market:" + "X" * 124,
+        "market:" + "ß" * 62,
+        ":A",
+    ],
 )
 def test_a_typo_does_not_pass_for_a_stop(wrong: str) -> None:
     with pytest.raises(UnknownScope):
         parse(wrong)
+
+
+def test_the_longest_scope_is_a_scope() -> None:
+    longest = "market:" + "X" * 123
+    assert (parse(longest), len(longest)) == (longest, LONGEST)
 
 
 def test_an_order_is_covered_by_everything_its_strategy_its_series_and_its_market() -> None:
