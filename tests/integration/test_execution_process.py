@@ -275,8 +275,10 @@ def test_odd_news_does_not_stop_the_next(stop: threading.Event, monkeypatch: pyt
             raise ValueError("odd")
 
     monkeypatch.setattr(fills, "record_fill", broken_once)
-    exchange = FakeExchange()
-    exchange.rest({"client_order_id": "x", "ticker": "SIMX", "side": "bid", "price": "0.50", "count": "2"})
+    exchange, order = FakeExchange(), factories.OrderFactory(venue_order_id="venue-1")
+    exchange.rest(
+        {"client_order_id": "x", "ticker": order.ticker, "side": "bid", "price": "0.50", "count": "2"}
+    )
     told = [OwnFill(exchange.execute("venue-1", D(1)), n) for n in (1, 2)]
     news(stop, *told).start()
     until(lambda: len(seen) == 2)

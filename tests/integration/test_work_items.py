@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,8 +23,10 @@ from trading.domain.orders import OrderState
 from trading.engine.invariants import broken
 from trading.engine.update_cycle import update_cycle
 from trading.exchange.errors import NoAnswer
+from trading.exchange.events import OwnFill
 from trading.exchange.reports import PositionReport
 from trading.execution import work_items
+from trading.execution.own_stream import OwnStream
 from trading.execution.reconcile import Reconciler
 from trading.execution.work_kinds import KINDS, suggestion
 from trading.models import Cycle, Fill, Order, WorkItem, WorkKind
@@ -299,6 +303,29 @@ def test_an_order_by_hand_that_filled_between_two_looks_is_adopted_with_its_fill
     assert not Reservation.objects.filter(released_at=None).exists()
     assert Position.objects.get().quantity == D(10)
     assert not WorkItem.objects.exists()
+    assert broken(VENUE) == []
+
+
+@pytest.mark.parametrize(
+    ("client_order_id", "origin", "items"),
+    [("by-hand", "external", []), ("kp-of-another-database", "orphan", ["orphan_order"])],
+)
+def test_a_fill_that_our_own_stream_tells_first_hides_no_order(
+    exchange: FakeExchange, client_order_id: str, origin: str, items: list[str]
+) -> None:
+    """Naive: its client id is none of ours, so the fill is booked as nobody's, and its order is never looked for."""
+    look(exchange)
+    market = factories.quoted_market()
+    report = exchange.rest(body(market.ticker, client_order_id))
+    told = replace(exchange.execute(report.order_id, D(10)), client_order_id=client_order_id)
+    news = OwnStream(VENUE, lambda: None, threading.Event())  # type: ignore[arg-type, return-value]
+    news.apply(OwnFill(told, 0))
+    look(exchange, 2)
+    order = Order.objects.get()
+    assert (order.origin, order.state) == (origin, "filled")
+    assert Fill.objects.get().order == order
+    assert Position.objects.get().quantity == D(10)
+    assert list(WorkItem.objects.values_list("kind", flat=True)) == items
     assert broken(VENUE) == []
 
 

@@ -152,11 +152,9 @@ def booked_of(venue: str, reports: Collection[FillReport]) -> set[tuple[str, str
     return set(told.values_list("trade_id", "venue_order_id")) if reports else set()
 
 
-def knows_order(venue: str, report: FillReport) -> bool:
-    """Whether a fill's order is known by the exchange's id, so that nobody need ask whose it is."""
-    return Order.objects.filter(venue=venue, venue_order_id=report.order_id).exists() or _is_booked(
-        venue, report
-    )
+def is_explained(venue: str, report: FillReport) -> bool:
+    """Whether the order of an execution has a row, so that nobody need ask the exchange whose it is."""
+    return _order_of(venue, report) is not None
 
 
 def _order_of(venue: str, report: FillReport) -> Order | None:

@@ -112,9 +112,13 @@ class OwnStream:
         self.catch_up.if_due()
 
     def apply(self, event: StreamEvent) -> None:
-        """Write one event into our rows. Repeating it changes nothing."""
+        """Write one event into our rows. Repeating it changes nothing.
+
+        A fill that no row explains is left to REST, which gives its order a row first: booked as nobody's it would hide
+        an order that was placed elsewhere, and an orphan, for good.
+        """
         match event:
-            case OwnFill() if event.fill.is_primary:
+            case OwnFill() if event.fill.is_primary and fills.is_explained(self.venue, event.fill):
                 fills.record_fill(self.venue, event.fill)
             case OwnOrder() if not self._is_known(event.order):
                 order = self._row_of(event.order)
