@@ -1,16 +1,19 @@
 """What this machine last saw of the log, kept beside the database: after a restore the two disagree.
 
 A restored database counts on from where the backup stood, under the epoch that clients know: whoever has seen more
-would ignore it for ever. So each process that shows the log notes now and then where it stood, and which change that
-was. Later the log stands before the note, or another change bears the noted number: then it went back in time.
+would ignore it for ever. So each process that shows the log, and each comparison with the exchange, notes now and then
+where it stood, and which change that was. Later the log stands before the note, or another change bears the noted
+number: then it went back in time.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import Final
 
 from django.conf import settings
@@ -36,7 +39,7 @@ def note() -> None:
     """Write down where every topic stands. A disk that refuses costs the next comparison and nothing else."""
     told = {topic: asdict(seen) for topic, seen in _standing().items()}
     path = _path()
-    scratch = path.with_name(f".{path.name}.{id(told)}")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         scratch.write_text(json.dumps(told), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,12 @@ from kalshi_site.models import AuditEntry, ChangeLog, TopicHead
 from portfolio import risk
 from portfolio.models import Reservation
 from tests import factories
+from tests.fakes import FakeExchange
 from tests.integration.test_live_channel import follow, signed_in
+from trading.engine.update_cycle import update_cycle
+from trading.exchange.errors import NoAnswer
 from trading.execution import restored
+from trading.execution.reconcile import Reconciler
 
 VENUE = factories.VENUE
 
@@ -120,6 +125,60 @@ def test_a_client_of_a_restored_desk_is_equal_again_only_in_a_new_epoch() -> Non
     client.take(changes.since("orders", -1, ""), now=2.0)
     assert (client.epoch, client.version) == _head()
     assert {key: each.version for key, each in client.state.items()} == {"ord_0": 1, "ord_1": 1}
+
+
+# --- nobody has a page open
+
+
+def compare() -> None:
+    """One round of the update loop."""
+    exchange = FakeExchange()
+    judge = Reconciler(VENUE, exchange, exchange)  # type: ignore[arg-type]
+    assert update_cycle(reconciler=judge, interval=timedelta(milliseconds=1)) is not None
+
+
+@pytest.mark.parametrize("finder", [lambda: restored.look(VENUE), compare])
+def test_a_restore_is_found_though_no_page_was_open(finder: Callable[[], object]) -> None:
+    change(5)
+    compare()
+    before = epoch()
+    restore(3)
+    finder()
+    assert epoch() != before
+    assert risk.trading_state(VENUE).mode == "REDUCING"
+
+
+def test_without_a_look_the_next_note_hides_the_restore() -> None:
+    """Naive: note at the end of each round where the log stands, and nothing more."""
+    change(5)
+    witness.note()
+    restore(3)
+    witness.note()
+    assert restored.look(VENUE) is False
+
+
+def test_a_round_that_the_exchange_fails_notes_all_the_same() -> None:
+    change(5)
+    exchange = FakeExchange()
+    exchange.balance = _out_of_reach  # type: ignore[method-assign]
+    with pytest.raises(NoAnswer):
+        update_cycle(reconciler=Reconciler(VENUE, exchange, exchange))  # type: ignore[arg-type]
+    restore(3)
+    assert witness.went_back() == ["orders"]
+
+
+def test_round_after_round_a_log_that_goes_on_is_no_restore() -> None:
+    before = None
+    for _ in range(3):
+        change(2)
+        compare()
+        assert before in (None, epoch())
+        before = epoch()
+    assert risk.trading_state(VENUE).mode == "ACTIVE"
+
+
+def _out_of_reach() -> Any:
+    raise NoAnswer("silence")
 
 
 def _head() -> tuple[str, int]:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from kalshi_site import fenced, locks
 from portfolio import ledger
 from trading.engine.invariants import Breach, broken
+from trading.execution import restored
 from trading.execution.comparison import Reconciled
 from trading.execution.reconcile import Reconciler
 from trading.models import Cycle
@@ -40,7 +41,8 @@ def update_cycle(
                 loop=LOOP, slot=slot_of(now, interval), defaults={"fence": held.fence, "started_at": now}
             )
             if is_ours:
-                return _compare(reconciler, cycle)
+                with restored.watched(reconciler.venue):
+                    return _compare(reconciler, cycle)
             reason = "this slot has been looked at"
     except (locks.Busy, locks.Outrun) as error:
         reason = str(error)

@@ -7,8 +7,9 @@ person has compared with the exchange and resumes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from approvals import proposals
@@ -53,6 +54,19 @@ def look(venue: str, behind: Sequence[str] = ()) -> bool:
             venue=venue, actor="desk", reason="the database went back in time: a restore", by_itself=True
         )
     return bool(topics)
+
+
+@contextlib.contextmanager
+def watched(venue: str) -> Iterator[None]:
+    """Look before the block, and note afterwards where the log stands: for what runs when no page is open.
+
+    Never the note alone: after a restore it would write down what was restored, and nobody could tell any more.
+    """
+    look(venue)
+    try:
+        yield
+    finally:
+        witness.note()
 
 
 def look_once(venue: str) -> None:
