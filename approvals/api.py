@@ -61,18 +61,17 @@ class ProposalFilter(serializers.Serializer[Any]):
 
 
 class Note(serializers.Serializer[Any]):
-    terms_hash = serializers.CharField(max_length=64, required=False, allow_blank=False)
+    terms_hash = serializers.CharField(
+        max_length=64,
+        allow_blank=False,
+        help_text="Of the proposal as it was shown: a yes is to these terms.",
+    )
     note = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
 
 
 class Reason(serializers.Serializer[Any]):
     terms_hash = serializers.CharField(max_length=64, required=False, allow_blank=False)
     reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
-
-
-def _terms_seen(body: dict[str, Any], found: Proposal) -> str:
-    """The hash in the body. Without one the version stands for the terms: no version's terms ever change."""
-    return str(body.get("terms_hash", found.terms_hash))
 
 
 def _person(request: Request) -> User:
@@ -138,13 +137,13 @@ class ProposalApprove(_Proposals):
     @once(versioned=True)
     def post(self, request: Request, public_id: str) -> Response:
         """Approve if it still stands and the gateway still says yes on fresh numbers. Execution then sends it once."""
+        found = self.get_object()
         body = Note(data=request.data)
         body.is_valid(raise_exception=True)
-        found = self.get_object()
         approved = decisions.approve(
             proposal=found,
             version=version_seen(request.headers),
-            terms_hash=_terms_seen(body.validated_data, found),
+            terms_hash=body.validated_data["terms_hash"],
             actor=_person(request),
             method="rest",
             note=body.validated_data["note"],
@@ -162,13 +161,13 @@ class ProposalDecline(_Proposals):
     @once(versioned=True)
     def post(self, request: Request, public_id: str) -> Response:
         """Decline. Nothing is traded."""
+        found = self.get_object()
         body = Reason(data=request.data)
         body.is_valid(raise_exception=True)
-        found = self.get_object()
         declined = decisions.decline(
             proposal=found,
             version=version_seen(request.headers),
-            terms_hash=_terms_seen(body.validated_data, found),
+            terms_hash=body.validated_data.get("terms_hash", found.terms_hash),  # a no binds nobody to terms
             actor=_person(request),
             method="rest",
             reason=body.validated_data["reason"],

@@ -56,13 +56,16 @@ class Approver:
             "Authorization": f"Bearer {self._token}",
             "If-Match": f'"v{proposal.version}"',
             "Idempotency-Key": str(uuid.uuid4()),
+            "Content-Type": "application/json",
         }
+        path, said = f"/api/v1/proposals/{proposal.public_id}/approve", {"terms_hash": proposal.terms_hash}
+        body = json.dumps(said).encode()
         sent = time.time()
-        self._connection.request("POST", f"/api/v1/proposals/{proposal.public_id}/approve", headers=headers)
+        self._connection.request("POST", path, body=body, headers=headers)
         answer = self._connection.getresponse()
-        body = answer.read()
+        told = answer.read()
         if answer.status != 200:
-            raise RuntimeError(f"HTTP {answer.status}: {body[:300]!r}")
+            raise RuntimeError(f"HTTP {answer.status}: {told[:300]!r}")
         return sent, time.time()
 
 

@@ -15,6 +15,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
+from approvals.models import Proposal
 from kalshi_site.api import throttling
 from kalshi_site.api.throttling import WINDOW
 from kalshi_site.identity import ROLES, issue_token, new_id
@@ -61,6 +62,13 @@ class Caller:
             sent["Idempotency-Key"] = key or new_id("key")
         data = body if isinstance(body, str | bytes) else json.dumps({} if body is None else body)
         return self.client.post(BASE + path, data=data, content_type="application/json", headers=sent)
+
+    def approve(
+        self, proposal: Proposal, *, key: str | None = "", seen: str = '"v1"', **body: Any
+    ) -> HttpResponse:
+        """Say yes to the terms of the row as the test holds it."""
+        said = {"terms_hash": proposal.terms_hash, **body}
+        return self.post(f"/proposals/{proposal.public_id}/approve", said, key=key, If_Match=seen)
 
 
 def _forget_requests(token: int) -> None:

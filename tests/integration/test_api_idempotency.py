@@ -25,9 +25,8 @@ from tests.factories import ProposalFactory, approver, funded, quoted_market
 def test_a_repeat_gets_the_first_answer_and_says_so() -> None:
     funded()
     caller, proposal = Caller.of("approver"), ProposalFactory()
-    path = f"/proposals/{proposal.public_id}/approve"
-    first = caller.post(path, key="one", If_Match='"v1"')
-    again = caller.post(path, key="one", If_Match='"v1"')
+    first = caller.approve(proposal, key="one")
+    again = caller.approve(proposal, key="one")
     assert (first.status_code, again.status_code) == (200, 200)
     assert again.content == first.content
     assert "Idempotency-Replayed" not in first
@@ -39,14 +38,13 @@ def test_a_repeat_gets_the_first_answer_and_says_so() -> None:
 @pytest.mark.django_db
 def test_a_refusal_is_kept_like_an_answer() -> None:
     caller, proposal = Caller.of("approver"), ProposalFactory()
-    path = f"/proposals/{proposal.public_id}/approve"
-    poor = caller.post(path, key="one", If_Match='"v1"')
+    poor = caller.approve(proposal, key="one")
     funded()
-    again = caller.post(path, key="one", If_Match='"v1"')
+    again = caller.approve(proposal, key="one")
     assert code_of(poor) == "E301"
     assert again.content == poor.content
     assert again["Content-Type"] == "application/problem+json"
-    assert caller.post(path, key="two", If_Match='"v1"').status_code == 200
+    assert caller.approve(proposal, key="two").status_code == 200
 
 
 @pytest.mark.django_db
@@ -54,13 +52,14 @@ def test_a_refusal_is_kept_like_an_answer() -> None:
 def test_the_same_key_with_another_request_is_refused(change: str) -> None:
     funded()
     caller, proposal, other = Caller.of("approver"), ProposalFactory(), ProposalFactory()
-    caller.post(f"/proposals/{proposal.public_id}/approve", {"note": "a"}, key="one", If_Match='"v1"')
+    said = {"terms_hash": proposal.terms_hash, "note": "a"}
+    caller.approve(proposal, key="one", **said)
     changed = other if change == "address" else proposal
-    response = caller.post(
-        f"/proposals/{changed.public_id}/approve",
-        {"note": "b" if change == "body" else "a"},
+    response = caller.approve(
+        changed,
         key="one",
-        If_Match='"v2"' if change == "precondition" else '"v1"',
+        seen='"v2"' if change == "precondition" else '"v1"',
+        **(said | {"note": "b"} if change == "body" else said),
     )
     assert (response.status_code, code_of(response)) == (422, "E206")
     assert Decision.objects.count() == 1
@@ -71,9 +70,10 @@ def test_the_same_body_in_another_spelling_is_the_same_request() -> None:
     funded()
     caller, proposal = Caller.of("approver"), ProposalFactory()
     path = f"/proposals/{proposal.public_id}/approve"
-    caller.post(path, '{"note":"a"}', key="one", If_Match='"v1"')
-    again = caller.post(path, '{ "note" : "a" }', key="one", If_Match='"v1"')
-    assert again["Idempotency-Replayed"] == "true"
+    terms = proposal.terms_hash
+    caller.post(path, f'{{"note":"a","terms_hash":"{terms}"}}', key="one", If_Match='"v1"')
+    again = caller.post(path, f'{{ "terms_hash" : "{terms}", "note" : "a" }}', key="one", If_Match='"v1"')
+    assert (again.status_code, again["Idempotency-Replayed"]) == (200, "true")
 
 
 @pytest.mark.django_db
@@ -82,7 +82,7 @@ def test_keys_of_two_people_are_apart() -> None:
     one, two = Caller.of("approver"), Caller.of("approver", username="approver2")
     for caller in (one, two):
         proposal = ProposalFactory()
-        response = caller.post(f"/proposals/{proposal.public_id}/approve", key="same", If_Match='"v1"')
+        response = caller.approve(proposal, key="same")
         assert response.status_code == 200
         assert "Idempotency-Replayed" not in response
 
@@ -91,7 +91,7 @@ def test_keys_of_two_people_are_apart() -> None:
 @pytest.mark.parametrize("key", [None, " ", "k" * 129, "schlüssel"])
 def test_a_decision_needs_a_usable_key(key: str | None) -> None:
     caller, proposal = Caller.of("approver"), ProposalFactory()
-    response = caller.post(f"/proposals/{proposal.public_id}/approve", key=key, If_Match='"v1"')
+    response = caller.approve(proposal, key=key)
     assert (response.status_code, code_of(response)) == (400, "E205")
     assert not IdempotencyRecord.objects.exists()
 
@@ -111,7 +111,7 @@ def test_a_still_running_answer_says_when_to_come_back(monkeypatch: pytest.Monke
     IdempotencyRecord.objects.create(
         owner=caller.user, key="one", request_hash="h", created_at=timezone.now()
     )
-    response = caller.post(f"/proposals/{proposal.public_id}/approve", key="one", If_Match='"v1"')
+    response = caller.approve(proposal, key="one")
     assert (response.status_code, code_of(response)) == (409, "E207")
     assert response["Retry-After"] == "1"
     assert response.json()["retryable"] is True
@@ -166,17 +166,16 @@ def test_a_fault_in_the_middle_of_a_decision_leaves_the_proposal_as_it_was(
 ) -> None:
     funded()
     caller, proposal = Caller.of("approver"), ProposalFactory()
-    path = f"/proposals/{proposal.public_id}/approve"
 
     def power_cut(approved: object) -> None:
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as broken:
         broken.setattr(decisions, "announce_approval", power_cut)
-        assert code_of(caller.post(path, key="one", If_Match='"v1"')) == "E901"
+        assert code_of(caller.approve(proposal, key="one")) == "E901"
     assert not Decision.objects.exists()
     assert not Reservation.objects.exists()
-    repeated = caller.post(path, key="one", If_Match='"v1"')
+    repeated = caller.approve(proposal, key="one")
     assert (repeated.status_code, repeated.json()["status"]) == (200, "approved")
 
 
@@ -198,7 +197,7 @@ def test_twenty_equal_posts_at_once_have_one_effect_and_equal_answers() -> None:
     funded()
     caller = Caller.of("approver")
     proposal = ProposalFactory(market=quoted_market())
-    path, together = f"/proposals/{proposal.public_id}/approve", Barrier(20)
+    together = Barrier(20)
     # A web process has one handler, whose meters are made before it answers anybody; here each client has its own.
     assert caller.get(f"/proposals/{proposal.public_id}").status_code == 200
 
@@ -207,7 +206,7 @@ def test_twenty_equal_posts_at_once_have_one_effect_and_equal_answers() -> None:
         script.client = type(caller.client)(headers={"Authorization": f"Bearer {caller.token}"})
         together.wait(timeout=30)
         try:
-            response = script.post(path, key="same", If_Match='"v1"')
+            response = script.approve(proposal, key="same")
             return response.status_code, response.content.decode(), "Idempotency-Replayed" in response
         finally:
             connection.close()

@@ -55,9 +55,7 @@ def test_the_version_is_the_entity_tag_and_an_unchanged_proposal_is_not_sent_aga
 
 def test_it_approves_what_was_seen_and_reserves_the_cost(approver: Caller) -> None:
     proposal = ProposalFactory()
-    response = approver.post(
-        f"/proposals/{proposal.public_id}/approve", {"note": "good price"}, If_Match='"v1"'
-    )
+    response = approver.approve(proposal, note="good price")
     assert response.status_code == 200, response.content
     assert response.json()["status"] == "approved"
     assert response.json()["decided_by"] == "approver1"
@@ -90,7 +88,7 @@ def test_a_decision_without_the_version_seen_is_refused(approver: Caller, verb: 
 @pytest.mark.parametrize("tag", ["v1", '"1"', 'W/"v1"', "*", '"v0"', '"v1", "v2"', '"v٣"'])
 def test_a_version_in_another_form_is_refused(approver: Caller, tag: str) -> None:
     proposal = ProposalFactory()
-    response = approver.post(f"/proposals/{proposal.public_id}/approve", If_Match=tag)
+    response = approver.approve(proposal, seen=tag)
     assert (response.status_code, code_of(response)) == (400, "E001")
     assert _untouched(proposal)
 
@@ -100,7 +98,8 @@ def test_a_stale_version_is_refused_and_shown_what_stands_now(approver: Caller, 
     proposal = ProposalFactory()
     other = Caller.of("approver", username="approver2")
     other.post(f"/proposals/{proposal.public_id}/decline", If_Match='"v1"')
-    response = approver.post(f"/proposals/{proposal.public_id}/{verb}", If_Match='"v1"')
+    terms = {"terms_hash": proposal.terms_hash}
+    response = approver.post(f"/proposals/{proposal.public_id}/{verb}", terms, If_Match='"v1"')
     assert (response.status_code, code_of(response)) == (412, "E204")
     current = response.json()["current"]
     assert (current["id"], current["version"], current["status"]) == (proposal.public_id, 2, "declined")
@@ -108,14 +107,15 @@ def test_a_stale_version_is_refused_and_shown_what_stands_now(approver: Caller, 
 
 def test_a_decided_proposal_cannot_be_decided_again(approver: Caller) -> None:
     proposal = ProposalFactory(state="declined", version=2)
-    response = approver.post(f"/proposals/{proposal.public_id}/approve", If_Match='"v2"')
+    response = approver.approve(proposal, seen='"v2"')
     assert (response.status_code, code_of(response)) == (409, "E212")
 
 
 @pytest.mark.parametrize("verb", ["approve", "decline"])
 def test_after_the_deadline_nothing_can_be_decided(approver: Caller, verb: str) -> None:
     proposal = ProposalFactory(deadline_at=timezone.now() - timedelta(seconds=1))
-    response = approver.post(f"/proposals/{proposal.public_id}/{verb}", If_Match='"v1"')
+    terms = {"terms_hash": proposal.terms_hash}
+    response = approver.post(f"/proposals/{proposal.public_id}/{verb}", terms, If_Match='"v1"')
     assert (response.status_code, code_of(response)) == (409, "E210")
     assert _untouched(proposal)
 
@@ -126,7 +126,7 @@ def test_while_trading_is_paused_or_stopped_an_approval_is_refused(
 ) -> None:
     proposal = ProposalFactory()
     change(venue="paper", actor="risk1", reason="drill")  # type: ignore[operator]
-    response = approver.post(f"/proposals/{proposal.public_id}/approve", If_Match='"v1"')
+    response = approver.approve(proposal)
     assert (response.status_code, code_of(response)) == (409, code)
     assert response.json()["errors"][0]["pointer"] == "#/checks/trading_state"
     assert _untouched(proposal)
@@ -134,7 +134,7 @@ def test_while_trading_is_paused_or_stopped_an_approval_is_refused(
 
 def test_an_approval_beyond_a_limit_names_every_limit(approver: Caller) -> None:
     proposal = ProposalFactory(quantity=Decimal(9000))
-    response = approver.post(f"/proposals/{proposal.public_id}/approve", If_Match='"v1"')
+    response = approver.approve(proposal)
     assert (response.status_code, code_of(response)) == (409, "E301")
     assert {fault["pointer"] for fault in response.json()["errors"]} >= {
         "#/checks/order_notional",
@@ -145,14 +145,14 @@ def test_an_approval_beyond_a_limit_names_every_limit(approver: Caller) -> None:
 
 def test_the_maker_cannot_decide(approver: Caller) -> None:
     proposal = ProposalFactory(proposer="approver1", origin="person")
-    response = approver.post(f"/proposals/{proposal.public_id}/approve", If_Match='"v1"')
+    response = approver.approve(proposal)
     assert (response.status_code, code_of(response)) == (403, "E107")
     assert _untouched(proposal)
 
 
 def test_a_price_off_the_grid_is_refused(approver: Caller) -> None:
     proposal = ProposalFactory(limit_price=Decimal("0.5050"))
-    response = approver.post(f"/proposals/{proposal.public_id}/approve", If_Match='"v1"')
+    response = approver.approve(proposal)
     assert (response.status_code, code_of(response)) == (422, "E014")
     assert _untouched(proposal)
 

@@ -154,7 +154,7 @@ def test_what_has_no_price_is_null_and_never_zero(caller: Caller) -> None:
 
 def test_undone_orders_hold_cash_back(caller: Caller) -> None:
     proposal = ProposalFactory()
-    caller.post(f"/proposals/{proposal.public_id}/approve", If_Match='"v1"')
+    caller.approve(proposal)
     books = caller.get("/portfolio").json()
     held_back = Reservation.objects.get()
     assert Decimal(books["reserved"]) == 10 * (held_back.unit_cost + held_back.unit_fee)

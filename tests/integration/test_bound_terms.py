@@ -121,6 +121,19 @@ def test_a_decision_by_version_alone_binds_to_unseen_terms() -> None:
     assert Decision.objects.get().terms_hash != shown.terms_hash
 
 
+def test_a_script_that_names_no_terms_approves_nothing_and_may_decline() -> None:
+    """Naive: the hash of the row as it is now stands in, and an approval binds to terms that nobody saw."""
+    factories.funded()
+    shown, script = factories.ProposalFactory(), Caller.of("approver")
+    mutate(shown, random.Random(4), rehash=True)
+    refused = script.post(f"/proposals/{shown.public_id}/approve", {"note": "good price"}, If_Match='"v1"')
+    assert (refused.status_code, code_of(refused)) == (422, "E010")
+    assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/terms_hash"]
+    assert not Decision.objects.exists()
+    declined = script.post(f"/proposals/{shown.public_id}/decline", If_Match='"v1"')
+    assert (declined.status_code, declined.json()["status"]) == (200, "declined")
+
+
 @pytest.mark.parametrize("answer", ["approve", "decline"])
 def test_every_door_refuses_a_hash_that_was_not_shown(answer: str) -> None:
     factories.funded()
