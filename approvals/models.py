@@ -77,7 +77,8 @@ class Proposal(VersionedModel):
 
     proposer = models.CharField(max_length=150, help_text="A strategy's or a person's name.")
     strategy = models.CharField(max_length=60, blank=True)
-    idea_key = models.CharField(max_length=120, null=True, blank=True, unique=True, editable=False)
+    # The loop, its slot and a ticker.
+    idea_key = models.CharField(max_length=160, null=True, blank=True, unique=True, editable=False)
     quote = models.JSONField(default=dict, help_text="Bid and ask on the YES scale when proposed.")
     forecast = models.JSONField(default=dict)
     risk_report = models.JSONField(default=dict)

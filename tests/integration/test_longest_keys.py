@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -22,7 +22,10 @@ from portfolio.models import TradingState
 from tests import factories
 from tests.callers import Caller, code_of
 from tests.fakes import FakeExchange
-from trading.domain.orders import BookSide
+from trading.agent.forecaster import OfflineAnalyst
+from trading.domain.orders import BookSide, Side
+from trading.engine.decision_cycle import decision_cycle
+from trading.exchange.reports import PublicTrade
 from trading.execution.router import Router
 from trading.models import Order
 
@@ -89,6 +92,21 @@ def test_a_fill_in_the_market_with_the_longest_ticker_is_booked() -> None:
             at=timezone.now(),
         )
     assert ChangeLog.objects.filter(topic="positions", key=TICKER).exists()
+
+
+class Bought:
+    """Public trades of that market, far above what it is offered at."""
+
+    def trades(self, *, since: datetime | None = None) -> list[PublicTrade]:
+        now = timezone.now()
+        return [PublicTrade(f"t{n}", TICKER, D("0.58"), D(20), Side.YES, now, False) for n in range(12)]
+
+
+def test_an_idea_in_the_market_with_the_longest_ticker_is_handed_in() -> None:
+    factories.funded()
+    factories.quoted_market(ticker=TICKER, close_at=timezone.now() + timedelta(days=3))
+    done = decision_cycle(venue=VENUE, analyst=OfflineAnalyst(), public=Bought())
+    assert done is not None and len(done.proposed) == 1
 
 
 def test_a_desk_that_is_brought_up_to_wider_keys_keeps_its_rows_and_its_guards() -> None:

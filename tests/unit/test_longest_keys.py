@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from django.db.models import CharField, Model
 
+from approvals.models import Proposal
 from kalshi_site.breakers import BREAKERS
 from kalshi_site.models import AuditEntry, ChangeLog, User
 from portfolio.domain import scopes
 from portfolio.models import Position, RiskLimit, TradingState, Wish
-from trading.models import OrderGroup
+from trading.engine.decision_cycle import LOOP
+from trading.models import Market, OrderGroup
 
 
 def room(model: type[Model], column: str) -> int:
@@ -46,3 +48,8 @@ def test_what_a_deed_was_done_to_fits_the_audit_trail(longest: int) -> None:
 def test_the_longest_scope_fits_its_row_and_names_every_market() -> None:
     assert room(TradingState, "scope") >= scopes.LONGEST
     assert len("market:") + room(Position, "ticker") <= scopes.LONGEST
+
+
+def test_the_analysts_idea_of_any_market_fits_its_proposal() -> None:
+    slot = 2**63 - 1  # a cycle's column has room for no later one
+    assert len(f"{LOOP}:{slot}:") + room(Market, "ticker") <= room(Proposal, "idea_key")
