@@ -53,7 +53,7 @@ BREAKERS: Final[Mapping[str, Kind]] = MappingProxyType(
         "model": Kind(
             "The analyst's model", "No new ideas.", Rules(rest=15.0, longest_rest=300.0, probe=150.0)
         ),
-        "notifier": Kind("Notifications", "Messages to people outside the desk wait."),
+        "notifier": Kind("Notifications", "Nothing yet: no message leaves the desk."),
     }
 )
 
