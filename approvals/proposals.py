@@ -47,7 +47,8 @@ class Draft:
 def submit(draft: Draft) -> Proposal:
     """Judge the draft and store it: denied by our rules, pending a person, or approved (a person's own exit).
 
-    The deadline is the earlier of now + `time_to_decide` and the market's close. Raises UnknownMarket, UnknownFee.
+    The deadline is the earlier of now + `time_to_decide` and the market's close. Raises UnknownMarket, and UnknownFee
+    for what opens a position.
     """
     try:
         with transaction.atomic():

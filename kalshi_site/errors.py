@@ -149,7 +149,7 @@ E309 | 409 | info | - | A second person must resume too | Ask a colleague to res
 E310 | 409 | info | - | The price has moved | Look at the new price and decide again.
 E311 | 409 | info | - | The market is not open for trading | Wait until the market is active.
 E312 | 409 | warning | retry | The data is too old to trade on | Wait until the feed is live again.
-E313 | 409 | warning | - | The fee cannot be computed | Trade another market: this fee is not in the API.
+E313 | 409 | warning | - | The fee cannot be computed | Trade another market; what is held in this one can be sold.
 E314 | 409 | info | - | The autonomy level does not allow this | Raise the level under Risk, with a reason.
 E315 | 409 | warning | - | An order group has tripped | Find out why, reset it (manage.py trade reset), then resume.
 E316 | 409 | warning | - | Too many orders in a minute | Find out which strategy runs away, then resume.

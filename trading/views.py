@@ -19,7 +19,7 @@ from approvals.models import Proposal
 from approvals.proposals import NobodyBids, NothingHeld
 from portfolio.models import Position
 from portfolio.risk import Denied, UnknownMarket
-from trading.domain.fees import FeeType
+from trading.domain.fees import FeeType, UnknownFee
 from trading.domain.markets import MarketStatus
 from trading.domain.prices import count_text, dollars_text
 from trading.execution.cancels import NotCancelable, request_cancel, request_cancel_all
@@ -32,7 +32,7 @@ from trading.models import Fill, Market, Order
 from trading.models.fee_change import FeeBook
 from trading.templatetags.trading_format import span
 
-CANNOT_CLOSE = (ExitWorking, NothingHeld, NobodyBids, UnknownMarket, Denied)
+CANNOT_CLOSE = (ExitWorking, NothingHeld, NobodyBids, UnknownMarket, UnknownFee, Denied)
 SHOWN = 100
 LEVELS_SHOWN = 10
 MINUTES_SHOWN = 120

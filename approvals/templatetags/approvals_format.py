@@ -130,7 +130,7 @@ def card(proposal: Proposal) -> Card:
     found = stakes(
         proposal.terms,
         at_risk=_number(report.get("cost")) or Decimal(0),
-        fee=_number(report.get("fee")) or Decimal(0),
+        fee=_number(report.get("fee", 0)),
         yes_probability=_number(forecast.get("probability")),
     )
     checks = sorted(report.get("checks", []), key=lambda check: ORDER.get(check["verdict"], 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trading.domain.fees import FeeSchedule, estimate
+from trading.domain.fees import FeeSchedule, UnknownFee, estimate
 from trading.domain.orders import Terms
 from trading.domain.prices import MONEY_STEP, complement
 
@@ -19,18 +19,29 @@ class WorstCase:
     reducing: Decimal
     opening: Decimal
     cost: Decimal  # paid for the opening part, without fees: what can be lost
-    fee: Decimal
+    fee: Decimal | None  # None: not known, which only an order that opens nothing can do with
 
     @property
     def cash(self) -> Decimal:
-        return self.cost + self.fee
+        """A fee that is not known is left out: what only reduces pays it out of what it brings."""
+        return self.cost + (self.fee or ZERO)
 
 
 def worst_case(terms: Terms, held: Decimal, fees: FeeSchedule) -> WorstCase:
-    """The most that `terms` can cost, given the signed position `held`. Raises UnknownFee (fail closed)."""
+    """The most that `terms` can cost, given the signed position `held`.
+
+    Raises UnknownFee where it opens anything (fail closed). What only reduces is a way out, and never blocked by it.
+    """
     signed = terms.signed_quantity
     reducing = min(abs(held), terms.quantity) if held * signed < 0 else ZERO
     opening = terms.quantity - reducing
     entry = terms.yes_price if signed > 0 else complement(terms.yes_price)
-    fee = estimate(fees, terms.yes_price, terms.quantity)
+    fee = _fee(terms, fees) if opening == 0 else estimate(fees, terms.yes_price, terms.quantity)
     return WorstCase(reducing, opening, (opening * entry).quantize(MONEY_STEP), fee)
+
+
+def _fee(terms: Terms, fees: FeeSchedule) -> Decimal | None:
+    try:
+        return estimate(fees, terms.yes_price, terms.quantity)
+    except UnknownFee:
+        return None

@@ -214,6 +214,7 @@ def cash(case: Case) -> Check:
     enough = case.reduce_only or case.cost.cash <= free
     verdict = Verdict.PASS if enough else Verdict.BLOCK
     text = f"{dollars_text(case.cost.cash)} of {dollars_text(free)} free"
+    text += ", without the fee, which is not known" if case.cost.fee is None else ""
     return Check("cash", "Cash", verdict, "E301", text, "dollars", Decimal(0), case.cost.cash, free)
 
 
@@ -357,7 +358,7 @@ class RiskReport:
             "allowed": self.allowed,
             "at": self.at.isoformat(),
             "cost": str(self.cost.cost),
-            "fee": str(self.cost.fee),
+            "fee": None if self.cost.fee is None else str(self.cost.fee),
             "checks": [check.as_json() for check in self.checks],
         }
 

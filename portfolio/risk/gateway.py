@@ -225,7 +225,7 @@ def check_order(
     """Judge one order on fresh numbers. Preview, proposal, decision and claim all use this.
 
     `mode`: the one in force for it, where the caller knows it (`risk.over`); else it is read.
-    Raises UnknownMarket, and UnknownFee when the fee cannot be computed: no verdict is a no.
+    Raises UnknownMarket, and UnknownFee when the fee of what it opens cannot be computed: no verdict is a no.
     """
     market = market or facts_of(terms.ticker)
     case = Case(
@@ -249,7 +249,8 @@ def reserve(*, venue: str, key: str, terms: Terms, event_ticker: str, report: Ri
         event_ticker=event_ticker,
         signed_quantity=terms.signed_quantity,
         unit_cost=(report.cost.cost / terms.quantity).quantize(MONEY_STEP, ROUND_CEILING),
-        unit_fee=(report.cost.fee / terms.quantity).quantize(MONEY_STEP, ROUND_CEILING),
+        # One that is not known is that of an exit, which pays it out of what it brings.
+        unit_fee=((report.cost.fee or ZERO) / terms.quantity).quantize(MONEY_STEP, ROUND_CEILING),
     )
     return insert(reservation)
 

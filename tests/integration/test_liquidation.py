@@ -180,11 +180,11 @@ def last_said(row: Liquidation, ticker: str) -> str:
 def test_a_market_that_cannot_be_judged_is_told_and_keeps_no_other_from_being_sold(
     exchange: FakeExchange, order: Order, held: locks.Held
 ) -> None:
-    also_held("AAA-1", fee_type="flat")
+    also_held("AAA-1", fee_type="unheard-of")
     row = ask()
     at_rest()
     assert liquidation.step(VENUE, held)
-    assert last_said(row, "AAA-1").startswith("could not be judged: the fee of type flat")
+    assert last_said(row, "AAA-1").startswith("could not be judged: 'unheard-of' is not")
     assert last_said(row, order.ticker) == "selling 10 at 43¢ or better"
     assert Liquidation.objects.get().tries == {order.ticker: 1}
 

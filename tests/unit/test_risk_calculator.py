@@ -154,9 +154,41 @@ def test_a_rule_that_raises_is_a_no_with_its_name() -> None:
     assert [(check.name, check.code) for check in report.blocks] == [("broken", "E302")]
 
 
-def test_a_fee_that_cannot_be_computed_raises_before_any_verdict() -> None:
+UNKNOWN_FEE = FeeSchedule(FeeType.FLAT)
+
+
+@pytest.mark.parametrize(
+    ("order", "held"),
+    [
+        (terms(), D(0)),
+        (terms(), D(10)),
+        (terms("11", "0.48", Action.SELL), D(10)),
+        (terms("10", "0.50", Action.BUY, Side.NO), D(9)),
+    ],
+)
+def test_a_fee_that_cannot_be_computed_raises_before_any_verdict_on_what_opens(
+    order: Terms, held: Decimal
+) -> None:
     with pytest.raises(UnknownFee):
-        case(fees=FeeSchedule(FeeType.FLAT))
+        case(order, held=held, fees=UNKNOWN_FEE)
+
+
+@pytest.mark.parametrize("manual", [True, False])
+@pytest.mark.parametrize(
+    ("order", "held"),
+    [(terms("10", "0.48", Action.SELL), D(10)), (terms("10", "0.50", Action.SELL, Side.NO), D(-12))],
+)
+def test_a_fee_that_cannot_be_computed_blocks_no_way_out_and_is_said_to_be_unknown(
+    order: Terms, held: Decimal, manual: bool
+) -> None:
+    """Naive: it counts as zero, and the card says that selling costs nothing."""
+    report = judge(case(order, held=held, fees=UNKNOWN_FEE, reduce_only=True, manual_exit=manual))
+    assert report.allowed
+    assert (report.cost.fee, report.cost.cash) == (None, D(0))
+    told = report.as_json()
+    assert told["fee"] is None
+    (cash,) = [check["text"] for check in told["checks"] if check["name"] == "cash"]
+    assert cash == "$0.00 of $10,000.00 free, without the fee, which is not known"
 
 
 def test_three_quarters_of_a_limit_warns_and_makes_it_high_risk() -> None:

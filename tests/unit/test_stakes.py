@@ -38,6 +38,11 @@ def test_an_order_that_only_reduces_has_no_stake_of_its_own() -> None:
     assert (found.if_right, found.if_wrong, found.expected) == (None, None, D("8.60"))
 
 
+def test_without_a_known_fee_nothing_is_said_of_what_selling_brings() -> None:
+    found = stakes(terms(Action.SELL), at_risk=D(0), fee=None, yes_probability=D("0.7"))
+    assert (found.paid, found.fee, found.expected, found.edge) == (D("45.60"), None, None, None)
+
+
 @pytest.mark.parametrize(
     ("action", "side", "chance"),
     [
