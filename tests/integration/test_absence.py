@@ -74,6 +74,28 @@ def test_the_verdict_names_searches_time_position_and_cash(unanswered: Order, bo
     assert AuditEntry.objects.get(verb="order.absent").reason == order.evidence
 
 
+def test_two_searches_count_as_two_only_with_ten_seconds_between_them(
+    unanswered: Order, exchange: FakeExchange
+) -> None:
+    """By the evidence that is asked for in earnest."""
+    Order.objects.update(signed_at=timezone.now() - timedelta(minutes=2))
+    books = Reconciler(VENUE, exchange, exchange)  # type: ignore[arg-type]
+    assert (look(books, 3).state, Order.objects.get().scans) == (OrderState.UNKNOWN, 1)
+    Order.objects.update(last_scan_at=timezone.now() - timedelta(seconds=9))
+    assert look(books, 1).state == OrderState.UNKNOWN
+    Order.objects.update(last_scan_at=timezone.now() - timedelta(seconds=10))
+    assert look(books, 1).state == OrderState.ABSENT
+
+
+def test_without_that_gap_two_searches_in_one_moment_are_believed(
+    unanswered: Order, exchange: FakeExchange
+) -> None:
+    """The naive variant: both may lie within one lag of the exchange's reads."""
+    Order.objects.update(signed_at=timezone.now() - timedelta(minutes=2))
+    books = Reconciler(VENUE, exchange, exchange, Evidence(scan_gap=timedelta(0)))  # type: ignore[arg-type]
+    assert look(books).state == OrderState.ABSENT
+
+
 def test_cash_that_differs_keeps_it_unknown_and_reserved(
     unanswered: Order, books: Reconciler, exchange: FakeExchange
 ) -> None:
