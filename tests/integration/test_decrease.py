@@ -20,7 +20,7 @@ from tests import factories
 from tests.callers import Caller, code_of
 from tests.fakes import FakeExchange
 from trading.exchange.outcomes import DecreaseOutcome, Unknown
-from trading.execution import cancels, fills
+from trading.execution import cancels, fills, lifecycle
 from trading.execution.decreases import AGAIN, Decreases, NotDecreasable, request_decrease
 from trading.execution.reconcile import Reconciled, Reconciler
 from trading.execution.renewal import renewal_body
@@ -226,3 +226,51 @@ def test_the_page_of_an_order_asks_and_refuses(client: Client) -> None:
         client.post(f"/orders/{order.public_id}/decrease", {"remaining": given})
         assert Order.objects.get().decrease_to == wanted
     assert "on its way" in client.get(f"/orders/{order.public_id}").content.decode()
+
+
+# --- by somebody else, elsewhere
+
+
+def told(exchange: FakeExchange, order: Order) -> Order:
+    return lifecycle.record_report(order, exchange.book["venue-1"])
+
+
+def test_what_somebody_takes_off_elsewhere_is_taken_off_here_once_and_the_rest_fills_the_order(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    order = resting(exchange, held)
+    fills.record_fill(VENUE, exchange.execute("venue-1", D(2)))
+    exchange.decrease("venue-1", market_ticker=order.ticker, reduce_to=D(2))
+    told(exchange, order)
+    fresh = told(exchange, order)
+    assert (fresh.standing_quantity, fresh.remaining_quantity, fresh.decrease_requested_by) == (
+        D(4),
+        D(2),
+        lifecycle.ELSEWHERE,
+    )
+    assert Reservation.objects.get().signed_quantity == D(2)
+    fills.record_fill(VENUE, exchange.execute("venue-1", D(2)))
+    assert Order.objects.get().state == "filled"
+    assert Reservation.objects.get().released_at is not None
+
+
+def test_a_report_in_the_middle_of_our_own_decrease_is_no_decrease_of_others(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    asked(resting(exchange, held))
+    look(exchange)
+    assert told(exchange, Order.objects.get()).reduced_quantity == D(0), "nobody has proven it yet"
+    fresh = look(exchange)
+    assert (fresh.reduced_quantity, fresh.decrease_requested_by) == (D(6), "operator")
+
+
+def test_neither_an_end_nor_an_old_report_is_taken_for_a_decrease(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    order = resting(exchange, held)
+    early = exchange.book["venue-1"]
+    fills.record_fill(VENUE, exchange.execute("venue-1", D(3)))
+    assert lifecycle.record_report(Order.objects.get(), early).reduced_quantity == D(0)
+    exchange.cancel("venue-1", market_ticker=order.ticker)
+    ended = told(exchange, Order.objects.get())
+    assert (ended.state, ended.filled_quantity, ended.reduced_quantity) == ("canceled", D(3), D(0))

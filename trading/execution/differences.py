@@ -18,6 +18,7 @@ from trading.domain.orders import CLOSED, OrderState
 from trading.exchange.reports import BalanceReport, OrderReport, PositionReport
 from trading.execution.adoption import EXTERNAL
 from trading.execution.comparison import Reconciled
+from trading.execution.lifecycle import ELSEWHERE, is_reduced_elsewhere
 from trading.models import Order, WorkKind
 
 ALARM_AFTER: Final = timedelta(seconds=30)  # an order without an answer
@@ -87,18 +88,25 @@ def of_terms(ours: Sequence[Order], on_book: Mapping[str, OrderReport], found: R
         report = on_book.get(order.venue_order_id or "")
         if report is None or order.proposal_id is None:
             continue
-        theirs, terms = (report.initial_quantity, report.price), (order.quantity, order.terms.yes_price)
-        # A decrease of ours leaves the first count as it was; the renewal after it names the smaller total.
-        decreased = (order.standing_quantity, order.terms.yes_price)
-        if theirs not in (terms, decreased):
+        if theirs := _changed_to(order, report):
             found.add(
                 WorkKind.CHANGED_ELSEWHERE,
                 order.public_id,
                 theirs=_told(*theirs),
-                ours=_told(*terms),
+                ours=_told(order.quantity, order.terms.yes_price),
                 ticker=order.ticker,
                 order=order.public_id,
             )
+
+
+def _changed_to(order: Order, report: OrderReport) -> tuple[Decimal, Decimal] | None:
+    """Quantity and price that somebody else gave an order of ours; None when it stands as we left it."""
+    price = order.terms.yes_price
+    if order.decrease_requested_by == ELSEWHERE or is_reduced_elsewhere(order, report):
+        return report.filled_quantity + report.remaining_quantity, report.price
+    theirs = (report.initial_quantity, report.price)
+    # A decrease of ours leaves the first count as it was; the renewal after it names the smaller total.
+    return None if theirs in ((order.quantity, price), (order.standing_quantity, price)) else theirs
 
 
 def _told(quantity: Decimal, yes_price: Decimal) -> str:

@@ -12,12 +12,15 @@ from typing import Any, Final
 from django.utils import timezone
 
 from kalshi_site.versioning import compare_and_set
+from portfolio import risk
 from trading.domain.orders import OPEN, OrderState, newest, require_move, state_from_counts
 from trading.exchange.outcomes import Accepted, NotSent, Refused, SubmitOutcome, Unknown
 from trading.exchange.reports import OrderReport
-from trading.execution.changes import ZERO, called_back, release_when_over, remember, retried
+from trading.execution.changes import ZERO, called_back, release_when_over, remember, reserved_as, retried
 from trading.execution.checkpoints import reached
 from trading.models import Order
+
+ELSEWHERE: Final = "elsewhere"  # who asked for a decrease that did not come from this desk
 
 
 def record_outcome(order: Order, outcome: SubmitOutcome) -> Order:
@@ -80,6 +83,8 @@ def record_report(order: Order, report: OrderReport) -> Order:
         state = OrderState.EXPIRED
     if report.filled_quantity < order.filled_quantity and state in OPEN:
         return order
+    if state in OPEN:
+        order = _reduced_elsewhere(order, report)
     return advance(
         order,
         state,
@@ -89,6 +94,35 @@ def record_report(order: Order, report: OrderReport) -> Order:
         remaining_quantity=report.remaining_quantity,
         at_least_filled=report.filled_quantity,
     )
+
+
+def is_reduced_elsewhere(order: Order, report: OrderReport) -> bool:
+    """Whether an order of ours rests with fewer contracts than we left it, though no decrease of ours is under way.
+
+    Nothing but a decrease makes filled and resting together fewer, and a report counts both at one moment, however old
+    it is.
+    """
+    total = report.filled_quantity + report.remaining_quantity
+    return order.proposal_id is not None and order.decrease_to is None and total < order.standing_quantity
+
+
+def _reduced_elsewhere(order: Order, report: OrderReport) -> Order:
+    """Let the row stand at what others have left: a renewal of the total of before would undo their decrease."""
+    if not is_reduced_elsewhere(order, report):
+        return order
+
+    def write(current: Order) -> Order:
+        if not current.is_open or not is_reduced_elsewhere(current, report):
+            return current
+        off = current.standing_quantity - (report.filled_quantity + report.remaining_quantity)
+        fresh = compare_and_set(
+            current, reduced_quantity=current.reduced_quantity + off, decrease_requested_by=ELSEWHERE
+        )
+        remember(fresh, current.state, "exchange", f"{off} contracts taken off elsewhere")
+        risk.consume(key=reserved_as(fresh), book_side=fresh.terms.book_side, count=off)
+        return fresh
+
+    return retried(order, write)
 
 
 def _has_expired(order: Order) -> bool:

@@ -1,9 +1,10 @@
 """The dead man's switch: every resting order expires soon, and an amend of its expiry alone keeps it standing.
 
-The amend keeps the place in the queue (API.md 11) and repeats price and total as approved, never more. Its wish is
-written down before it is sent, so that one without an answer is asked about, also after a crash. Only when the
-exchange's own report still shows the old expiry is there another try: both carry the same price and total, so a late
-first one can only end the order sooner.
+The amend keeps the place in the queue (API.md 11) and repeats price and total as approved, never more. An order that
+somebody changed elsewhere is left to its expiry (`Order.objects.renewable`). A renewal's wish is written down before it
+is sent, so that one without an answer is asked about, also after a crash. Only when the exchange's own report still
+shows the old expiry is there another try: both carry the same price and total, so a late first one can only end the
+order sooner.
 """
 
 from __future__ import annotations

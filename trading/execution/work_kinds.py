@@ -71,7 +71,8 @@ KINDS: Final[Mapping[WorkKind, Rule]] = {
         "orders",
         CRITICAL,
         "An order of ours was changed elsewhere",
-        "It rests at a price or for a quantity that nobody approved. Cancel it; what it fills until then is booked.",
+        "It rests at a price or for a quantity that nobody approved, and ends at its expiry, which is not moved on any"
+        " more. Cancel it if that is too late; what it fills until then is booked.",
         page="/orders/{order}",
         pauses=True,
     ),

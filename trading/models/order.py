@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from approvals.models import Proposal
 from kalshi_site.guards import Guard, frozen, legal_moves, never_deleted, set_once
@@ -25,6 +25,7 @@ from trading.domain.orders import (
     TimeInForce,
 )
 from trading.models.market import Market
+from trading.models.work_item import WorkItem, WorkKind, WorkState
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
@@ -55,8 +56,16 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self
 
     def renewable(self) -> OrderQuerySet:
-        """Resting, wanted by everybody, and approved for longer than its expiry says."""
+        """Resting as we left it, wanted by everybody, and approved for longer than its expiry says.
+
+        One that was changed elsewhere is left to its expiry: a renewal names our price and total, and would undo that.
+        """
+        changed = WorkItem.objects.filter(
+            venue=OuterRef("venue"), kind=WorkKind.CHANGED_ELSEWHERE, order=OuterRef("public_id")
+        )
+        standing = changed.exclude(state=WorkState.RESOLVED)
         return self.cancelable().filter(
+            ~Exists(standing),
             cancel_requested_at=None,
             decrease_to=None,
             venue_order_id__isnull=False,

@@ -1,0 +1,195 @@
+"""Our own orders, changed by somebody else with the account's key, against the paper exchange."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.utils import timezone
+
+from approvals import decisions
+from kalshi_site import locks
+from portfolio import risk
+from portfolio.models import Reservation
+from tests import factories
+from tests.exchanges import PaperExchange, paper_exchange
+from trading.exchange.account import open_account
+from trading.exchange.auth import open_signer
+from trading.exchange.market_data import open_market_data
+from trading.exchange.orders import Orders, amend_body, open_orders
+from trading.exchange.outcomes import Amended, Decreased
+from trading.exchange.reports import OrderReport
+from trading.execution.comparison import Reconciled
+from trading.execution.reconcile import Reconciler
+from trading.execution.renewal import Renewal
+from trading.execution.router import Router
+from trading.models import Order, WorkItem
+
+D = Decimal
+VENUE = factories.VENUE
+FAR_AHEAD = timedelta(seconds=280)  # so that an order that was just sent is due to be renewed
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperExchange]:
+    with paper_exchange(tmp_path_factory.mktemp("paper"), "--simulate", "--tier", "unlimited") as started:
+        yield started
+
+
+@pytest.fixture
+def orders(paper: PaperExchange) -> Iterator[Orders]:
+    """The trading key: the desk has it, and so has the person who changes our orders elsewhere."""
+    with closing(open_orders(paper.rest_url, open_signer(*paper.key("desk-trade")))) as opened:
+        yield opened
+        opened.cancel_all()
+
+
+@pytest.fixture
+def books(paper: PaperExchange) -> Iterator[Reconciler]:
+    with ExitStack() as opened:
+        signer = open_signer(*paper.key("desk-read"))
+        account = opened.enter_context(closing(open_account(paper.rest_url, signer)))
+        public = opened.enter_context(closing(open_market_data(paper.rest_url)))
+        judge = Reconciler(VENUE, account, public)
+        judge.run()
+        yield judge
+
+
+@pytest.fixture
+def held() -> Iterator[locks.Held]:
+    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
+        yield lease
+
+
+@pytest.fixture
+def desk(orders: Orders) -> Router:
+    return Router(VENUE, orders, uuid.UUID(int=1))
+
+
+@pytest.fixture
+def ours(desk: Router, books: Reconciler, held: locks.Held) -> Order:
+    """Ten contracts far below the bid: they rest."""
+    quoted = [
+        each for each in books.market_data.markets(status="open") if (each.quote.yes_bid or 0) > D("0.06")
+    ]
+    market = max(quoted, key=lambda each: each.close_at)
+    row = factories.MarketFactory(
+        ticker=market.ticker,
+        event_ticker=market.event_ticker,
+        close_at=market.close_at,
+        price_ranges=list(market.price_ranges),
+        exchange_index=market.exchange_index,
+    )
+    factories.QuoteFactory(market=row, yes_bid=market.quote.yes_bid, yes_ask=market.quote.yes_ask)
+    proposal = factories.ProposalFactory(market=row, limit_price=D("0.02"))
+    terms = {"version": 1, "terms_hash": proposal.terms_hash}
+    decisions.approve(proposal=proposal, actor=factories.approver(), method="page", **terms)
+    assert desk.round(held) == 1
+    return Order.objects.get(state="resting")
+
+
+Renew = Callable[[], int]
+
+
+@pytest.fixture
+def renew(orders: Orders, books: Reconciler, held: locks.Held) -> Renew:
+    """One look at the renewals that are due. How many were proven."""
+
+    class Clock:
+        def now(self) -> datetime:
+            return timezone.now()
+
+        def require_steady(self) -> None:
+            """It is."""
+
+    renewal = Renewal(VENUE, orders, books.account, Clock(), FAR_AHEAD)
+    return lambda: renewal.look(lambda: held)
+
+
+def there(books: Reconciler, order: Order) -> OrderReport:
+    return books.account.order(order.venue_order_id or "")
+
+
+def reduced(orders: Orders, order: Order, left: str = "4") -> None:
+    """By hand, on the exchange's own site."""
+    outcome = orders.decrease(order.venue_order_id or "", market_ticker=order.ticker, reduce_to=D(left))
+    assert isinstance(outcome, Decreased), outcome
+
+
+def amended(orders: Orders, order: Order, *, price: str = "0.02", count: str = "10") -> None:
+    """By hand, on the exchange's own site."""
+    body = amend_body(
+        ticker=order.ticker, book_side=order.terms.book_side, yes_price=D(price), quantity=D(count)
+    )
+    outcome = orders.send_amend(order.venue_order_id or "", body, time.time_ns() // 1_000_000)
+    assert isinstance(outcome, Amended), outcome
+
+
+def look(books: Reconciler, times: int = 1) -> None:
+    for _ in range(times):
+        books.run()
+
+
+# --- renewals
+
+
+def test_a_renewal_does_not_undo_a_decrease_that_somebody_made_elsewhere(
+    ours: Order, orders: Orders, books: Reconciler, renew: Renew
+) -> None:
+    """Naive: it names the total that we know, which is ten: four became ten again."""
+    reduced(orders, ours)
+    books.orders(Reconciled())  # as execution asks; no comparison has told people yet
+    fresh = Order.objects.get()
+    assert (fresh.reduced_quantity, fresh.standing_quantity) == (D(6), D(4))
+    assert Reservation.objects.get().signed_quantity == D(4)
+    assert renew() == 1
+    report = there(books, ours)
+    assert (report.filled_quantity, report.remaining_quantity) == (D(0), D(4))
+    assert report.expires_at is not None
+    assert ours.expires_at is not None
+    assert report.expires_at > ours.expires_at
+
+
+def test_a_decrease_elsewhere_is_told_to_people_and_the_order_is_left_to_its_expiry(
+    ours: Order, orders: Orders, books: Reconciler, renew: Renew
+) -> None:
+    reduced(orders, ours)
+    look(books, 3)
+    item = WorkItem.objects.shown(VENUE).get()
+    assert (item.kind, item.order, item.theirs, item.ours) == (
+        "changed_elsewhere",
+        ours.public_id,
+        "4.00 at 0.0200 YES",
+        "10.00 at 0.0200 YES",
+    )
+    assert risk.trading_state(VENUE).mode == "REDUCING"
+    assert "6.00 contracts taken off elsewhere" in [
+        event.reason for event in Order.objects.get().events.all()
+    ]
+    assert renew() == 0
+    orders.cancel(ours.venue_order_id or "", market_ticker=ours.ticker)
+    look(books)
+    assert not WorkItem.objects.standing(VENUE).exists()
+    assert Reservation.objects.get().released_at is not None
+
+
+@pytest.mark.parametrize("change", [{"price": "0.03"}, {"count": "12"}])
+def test_a_renewal_does_not_fight_a_price_or_a_size_that_somebody_gave_the_order_elsewhere(
+    ours: Order, orders: Orders, books: Reconciler, renew: Renew, change: dict[str, str]
+) -> None:
+    amended(orders, ours, **change)
+    look(books)
+    assert WorkItem.objects.get().state == "noticed"
+    assert renew() == 0
+    report = there(books, ours)
+    assert (report.price, report.initial_quantity) == (
+        D(change.get("price", "0.02")),
+        D(change.get("count", "10")),
+    )
