@@ -44,6 +44,7 @@ from trading.exchange.targets import CancelTarget
 
 D = Decimal
 CENT = D("0.01")
+TRADES = ExchangeState(is_active=True, is_trading=True, resumes_at=None)
 Behaviour = Callable[["FakeExchange", dict[str, Any]], SubmitOutcome]
 AmendBehaviour = Callable[["FakeExchange", str, dict[str, Any]], AmendOutcome]
 
@@ -97,6 +98,7 @@ class FakeExchange:
     executions: list[FillReport] = field(default_factory=list)
     cash: Decimal = Decimal(10_000)
     settled: list[SettlementReport] = field(default_factory=list)
+    says: ExchangeState = TRADES
     reads_as_of: datetime = field(default_factory=lambda: timezone.now() + timedelta(days=1))
     amend_behaviour: AmendBehaviour = amend
     amends: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -280,7 +282,7 @@ class FakeExchange:
         raise UnknownThere("not offered")
 
     def exchange_state(self) -> ExchangeState:
-        return ExchangeState(is_active=True, is_trading=True, resumes_at=None)
+        return self.says
 
     def user_data_as_of(self) -> datetime:
         return self.reads_as_of

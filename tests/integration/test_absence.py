@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -17,8 +18,10 @@ from kalshi_site.views.health import TRADING
 from kalshi_site.views.metrics import _unproven
 from portfolio.models import Position, Reservation
 from tests import factories
-from tests.fakes import FakeExchange, drop_before_accept
+from tests.fakes import TRADES, FakeExchange, drop_before_accept
+from trading.domain.hours import ShardState
 from trading.domain.orders import OrderState
+from trading.exchange.reports import ExchangeState
 from trading.execution import fills
 from trading.execution.absence import Evidence
 from trading.execution.comparison import Reconciled
@@ -94,6 +97,26 @@ def test_without_that_gap_two_searches_in_one_moment_are_believed(
     Order.objects.update(signed_at=timezone.now() - timedelta(minutes=2))
     books = Reconciler(VENUE, exchange, exchange, Evidence(scan_gap=timedelta(0)))  # type: ignore[arg-type]
     assert look(books).state == OrderState.ABSENT
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        replace(TRADES, is_active=False),
+        replace(TRADES, is_trading=False),
+        replace(TRADES, shards=(ShardState(0, True, False),)),
+        replace(TRADES, shards=(ShardState(0, False, True), ShardState(1, True, True))),
+    ],
+    ids=["closed", "paused", "its shard paused", "its shard closed"],
+)
+def test_nothing_is_called_absent_while_the_exchange_does_not_trade(
+    unanswered: Order, books: Reconciler, exchange: FakeExchange, says: ExchangeState
+) -> None:
+    """Naive: believe the lists of an exchange that is not as usual. They may be those from before its pause."""
+    exchange.says = says
+    assert (look(books, 4).state, Order.objects.get().scans) == (OrderState.UNKNOWN, 0)
+    exchange.says = replace(TRADES, shards=(ShardState(0, True, True), ShardState(1, False, False)))
+    assert look(books).state == OrderState.ABSENT, "another shard's pause is none of its affair"
 
 
 def test_cash_that_differs_keeps_it_unknown_and_reserved(

@@ -16,8 +16,10 @@ from django.utils import timezone
 from kalshi_site import audit
 from portfolio import ledger
 from portfolio.models import Position
+from trading.domain.hours import ExchangeFacts, Standing
 from trading.domain.orders import OrderState
 from trading.exchange.gateway import AccountGateway, MarketDataGateway
+from trading.exchange.reports import ExchangeState
 from trading.execution import lifecycle
 from trading.execution.bookings import MARGIN
 from trading.execution.changes import WATCHED_FOR
@@ -43,13 +45,14 @@ class Evidence:
 def judge(order: Order, account: AccountGateway, market_data: MarketDataGateway, rule: Evidence) -> bool:
     """Count one complete search without a find; True once all the evidence is in and the verdict is written.
 
-    The exchange works, its reads are newer than the last moment at which the order could have arrived, enough searches
-    found nothing, and the market's position and the account's cash are those of our books. Otherwise it stays unknown.
+    The exchange trades in the order's shard, its reads are newer than the last moment at which the order could have
+    arrived, enough searches found nothing, and the market's position and the account's cash are those of our books.
+    Otherwise it stays unknown.
     """
     now = timezone.now()
     assert order.signed_at is not None
     settled_from = order.signed_at + rule.latest_arrival
-    if now < settled_from or not market_data.exchange_state().is_active:
+    if now < settled_from or not _is_normal(market_data.exchange_state(), order.exchange_index, now):
         return False
     reads_as_of = market_data.user_data_as_of()
     if reads_as_of <= settled_from or _scanned_since(order, now - rule.scan_gap):
@@ -67,6 +70,12 @@ def judge(order: Order, account: AccountGateway, market_data: MarketDataGateway,
         f"{scans} complete searches after {settled_from:%H:%M:%S}, reads as of {reads_as_of:%H:%M:%S}, {agreed}",
     )
     return True
+
+
+def _is_normal(told: ExchangeState, exchange_index: int, now: datetime) -> bool:
+    """Whether it trades, as a whole and in this shard: what it has paused it may also list late."""
+    facts = ExchangeFacts(told.is_active, told.is_trading, now, shards=told.shards)
+    return facts.standing(now, exchange_index) is Standing.TRADING
 
 
 def _scanned_since(order: Order, at: datetime) -> bool:
