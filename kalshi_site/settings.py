@@ -192,7 +192,7 @@ CHANNEL_LAYERS = {
 }
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "kalshi_site.cache.ForgetfulCache",
         "LOCATION": REDIS_CACHE_URL,
         "KEY_PREFIX": "kalshi",
         "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},

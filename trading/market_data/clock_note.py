@@ -5,17 +5,13 @@ Kept in the cache for a minute: an old skew says nothing, and no row is worth it
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final
 
-import redis
 from django.core.cache import cache
 
 from trading.exchange.errors import ClockOff
 from trading.exchange.venue_clock import ALARM_MS
-
-log = logging.getLogger(__name__)
 
 _KEY: Final = "exchange-clock-skew-ms"
 _LIVES: Final = 60  # seconds
@@ -23,18 +19,12 @@ _LIVES: Final = 60  # seconds
 
 def note_skew(skew_ms: Callable[[], float]) -> None:
     """Write down what the clock says now (ms; + is ahead). A cache out of reach loses the note, and nothing else."""
-    try:
-        cache.set(_KEY, round(skew_ms()), _LIVES)
-    except (redis.RedisError, OSError) as error:
-        log.warning("clock.note.failed", extra={"error": repr(error)})
+    cache.set(_KEY, round(skew_ms()), _LIVES)
 
 
 def noted_skew() -> int | None:
     """The skew in ms as it was last noted; None when nobody has lately, or when the cache is away."""
-    try:
-        noted: int | None = cache.get(_KEY)
-    except (redis.RedisError, OSError):
-        return None
+    noted: int | None = cache.get(_KEY)
     return noted
 
 
