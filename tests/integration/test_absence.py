@@ -181,9 +181,20 @@ def test_after_a_day_the_watch_ends_and_within_a_minute_it_is_not_repeated(
     appear(exchange, look(books), OrderState.CANCELED)
     assert look(books).state == OrderState.ABSENT, "looked at a moment ago"
     Order.objects.update(
-        last_scan_at=timezone.now() - timedelta(minutes=2), signed_at=timezone.now() - timedelta(hours=25)
+        last_scan_at=timezone.now() - timedelta(minutes=2), updated_at=timezone.now() - timedelta(hours=25)
     )
     assert look(books).state == OrderState.ABSENT, "a day has passed"
+
+
+def test_the_day_begins_with_the_verdict_however_long_that_took(
+    unanswered: Order, books: Reconciler, exchange: FakeExchange
+) -> None:
+    """Naive: it begins with the send. What was unknown for a day is then not watched for a minute."""
+    Order.objects.update(signed_at=timezone.now() - timedelta(hours=25))
+    appear(exchange, look(books), OrderState.FILLED)
+    assert fills.record_fill(VENUE, exchange.executions[0]) is None, "it may be of that order"
+    Order.objects.update(last_scan_at=timezone.now() - timedelta(minutes=2))
+    assert look(books, 1).state == OrderState.FILLED
 
 
 def test_a_fill_of_an_order_that_was_judged_absent_waits_until_it_is_known_whose_it_is() -> None:

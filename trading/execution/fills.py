@@ -169,7 +169,7 @@ def _may_be_ours(venue: str, report: FillReport) -> bool:
         return False  # our rows are older than our orders' first byte
     here = Order.objects.filter(venue=venue, ticker=report.ticker)
     # One that was judged absent may appear by its fill, before any word of the order itself.
-    watched = Q(state=OrderState.ABSENT, signed_at__gt=timezone.now() - WATCHED_FOR)
+    watched = Q(state=OrderState.ABSENT, updated_at__gt=timezone.now() - WATCHED_FOR)
     return here.filter(Q(state__in=(OrderState.SENDING, OrderState.UNKNOWN)) | watched).exists()
 
 
