@@ -24,7 +24,9 @@ from trading.exchange.market_data import open_market_data
 from trading.exchange.orders import Orders, amend_body, open_orders
 from trading.exchange.outcomes import Amended, Decreased
 from trading.exchange.reports import OrderReport
+from trading.execution import halting
 from trading.execution.comparison import Reconciled
+from trading.execution.decreases import AGAIN, Decreases, request_decrease
 from trading.execution.reconcile import Reconciler
 from trading.execution.renewal import Renewal
 from trading.execution.router import Router
@@ -95,20 +97,20 @@ def ours(desk: Router, books: Reconciler, held: locks.Held) -> Order:
     return Order.objects.get(state="resting")
 
 
+class Clock:
+    def now(self) -> datetime:
+        return timezone.now()
+
+    def require_steady(self) -> None:
+        """It is."""
+
+
 Renew = Callable[[], int]
 
 
 @pytest.fixture
 def renew(orders: Orders, books: Reconciler, held: locks.Held) -> Renew:
     """One look at the renewals that are due. How many were proven."""
-
-    class Clock:
-        def now(self) -> datetime:
-            return timezone.now()
-
-        def require_steady(self) -> None:
-            """It is."""
-
     renewal = Renewal(VENUE, orders, books.account, Clock(), FAR_AHEAD)
     return lambda: renewal.look(lambda: held)
 
@@ -193,3 +195,38 @@ def test_a_renewal_does_not_fight_a_price_or_a_size_that_somebody_gave_the_order
         D(change.get("price", "0.02")),
         D(change.get("count", "10")),
     )
+
+
+# --- made larger, and filled beyond what was approved
+
+
+@pytest.fixture
+def overfilled(ours: Order, orders: Orders, books: Reconciler) -> Order:
+    """Twelve contracts bought by an order of ten: our database takes no such count."""
+    amended(orders, ours, price="0.99", count="12")
+    report = there(books, ours)
+    assert (report.state, report.filled_quantity) == ("filled", D(12))
+    return ours
+
+
+def test_a_stop_over_it_is_proven_by_the_exchanges_word(
+    overfilled: Order, desk: Router, books: Reconciler
+) -> None:
+    """Naive: what our records cannot take in breaks each round, and the stop never comes to rest."""
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    assert halting.clear(desk, books.account).at_rest
+    assert risk.trading_state(VENUE).cleared_at is not None
+    assert any(overfilled.public_id in odd for odd in books.run().odd), "people are told"
+    assert WorkItem.objects.filter(kind="odd_record").exists()
+
+
+def test_neither_a_renewal_nor_a_decrease_without_proof_breaks_the_round(
+    overfilled: Order, orders: Orders, books: Reconciler, renew: Renew
+) -> None:
+    request_decrease(order=overfilled, actor="operator", remaining=D(4))
+    long_ago = timezone.now() - AGAIN
+    Order.objects.update(renewal_until=timezone.now(), renewal_signed_at=long_ago, decrease_sent_at=long_ago)
+    assert renew() == 0
+    Decreases(VENUE, orders, books.account, Clock(), FAR_AHEAD).look(lambda: None)
+    fresh = Order.objects.get()
+    assert (fresh.renewal_until, fresh.decrease_sent_at) == (None, long_ago), "it is over: nothing is sent"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from django.db import DataError, IntegrityError
 
@@ -27,7 +27,7 @@ class Unvalued(ExchangeError):
 
 
 # What one record can do wrong; an exchange or a database out of reach is none of it, and rises.
-_ODD = (
+ODD: Final = (
     DataError,
     IntegrityError,
     IllegalMove,
@@ -94,7 +94,7 @@ class Reconciled:
             yield
         except IncompleteList:
             raise
-        except _ODD as error:
+        except ODD as error:
             log.exception("reconcile.odd_record", extra={"record": record})
             self.odd.append(f"{record}: {error!r}"[:300])
             kind = WorkKind.SETTLEMENT_WITHOUT_VALUE if isinstance(error, Unvalued) else WorkKind.ODD_RECORD

@@ -23,10 +23,12 @@ from kalshi_site.prepared import prepared
 from kalshi_site.versioning import compare_and_set
 from portfolio import risk
 from trading.domain.expiry import RENEWED_AT
+from trading.domain.orders import OPEN
 from trading.exchange.errors import ExchangeError, UnknownThere
 from trading.exchange.gateway import AccountGateway, ClockGateway, OrderGateway
 from trading.exchange.reports import OrderReport
 from trading.execution.changes import remember, reserved_as, retried
+from trading.execution.comparison import ODD
 from trading.execution.lifecycle import record_report
 from trading.models import Order
 
@@ -118,13 +120,17 @@ class Decreases:
         log.info("order.decrease.sent", extra={"order": order.public_id, "outcome": repr(outcome)})
 
     def _is_proven(self, order: Order) -> bool:
-        """By the exchange's report of the order. Raises ExchangeError while it cannot be asked."""
+        """By the exchange's report of the order, or of its end. Raises ExchangeError while it cannot be asked."""
         assert order.venue_order_id is not None
         try:
             report = self.account.order(order.venue_order_id)
         except UnknownThere:  # read lag, or archived: the fills decide
             return False
-        current = record_report(order, report)
+        try:
+            current = record_report(order, report)
+        except ODD as error:  # the comparison makes it work for people
+            log.warning("order.decrease.odd_report", extra={"order": order.public_id, "error": repr(error)})
+            return report.state not in OPEN
         if current.decrease_to is None or report.remaining_quantity > current.decrease_to:
             return not current.is_open
         _prove(current, report)

@@ -10,12 +10,13 @@ from typing import Final
 from portfolio import risk
 from portfolio.domain.scopes import ALL
 from portfolio.models import TradingState
-from trading.domain.orders import OPEN, IllegalMove, OrderState
+from trading.domain.orders import OPEN, OrderState
 from trading.exchange.errors import UnknownThere
 from trading.exchange.gateway import AccountGateway
 from trading.exchange.reports import OrderReport
 from trading.exchange.targets import CancelTarget
 from trading.execution.calling_off import call_off
+from trading.execution.comparison import ODD
 from trading.execution.lifecycle import record_report
 from trading.execution.router import Router
 from trading.models import Market, Order
@@ -98,15 +99,16 @@ class Asked:
         if report.state in OPEN:
             self.standing[report.order_id] = report
             return False
-        return self._ends(order, report)
+        _note_end(order, report)
+        return True
 
-    @staticmethod
-    def _ends(order: Order, report: OrderReport) -> bool:
-        try:
-            return record_report(order, report).state not in OPEN
-        except IllegalMove:  # a contradiction is no proof; the comparison makes it work for people
-            log.exception("halt.contradiction", extra={"order": order.public_id})
-            return False
+
+def _note_end(order: Order, report: OrderReport) -> None:
+    """Write down how an order ended. One that our records cannot take in has ended all the same."""
+    try:
+        record_report(order, report)
+    except ODD:  # the comparison makes it work for people
+        log.exception("halt.odd_report", extra={"order": order.public_id})
 
 
 def _ours(stop: TradingState) -> OrderQuerySet:

@@ -25,12 +25,14 @@ from kalshi_site.versioning import compare_and_set
 from portfolio import risk
 from portfolio.domain.limits import TradingMode
 from trading.domain.expiry import RENEWED_AT, may_try_again, renewal_due
+from trading.domain.orders import OPEN
 from trading.exchange.errors import ClockOff, ExchangeError, UnknownThere
 from trading.exchange.gateway import AccountGateway, ClockGateway, OrderGateway
 from trading.exchange.orders import amend_body
 from trading.exchange.outcomes import Amended, AmendOutcome, NotOpen, NotSent, Refused, Unknown
 from trading.execution import lifecycle
 from trading.execution.changes import remember, retried
+from trading.execution.comparison import ODD
 from trading.models import Order
 
 log = logging.getLogger(__name__)
@@ -159,7 +161,13 @@ class Renewal:
             report = self.account.order(order.venue_order_id)
         except UnknownThere:  # read lag, or archived: the fills decide
             return False
-        current = lifecycle.record_report(order, report)
+        try:
+            current = lifecycle.record_report(order, report)
+        except ODD as error:  # the comparison makes it work for people
+            log.warning("order.renewal.odd_report", extra={"order": order.public_id, "error": repr(error)})
+            if report.state not in OPEN:
+                _forget(order)
+            return False
         if not current.is_open or current.renewal_until is None:
             return False
         if report.expires_at is not None and report.expires_at >= current.renewal_until:
