@@ -107,7 +107,8 @@ def _write(order: Order, evidence: str) -> None:
 def watch(venue: str, records: Records, found: Reconciled) -> None:
     """Look once a minute, for a day, whether an order that was judged absent has appeared, however it ended there.
 
-    The day begins with the verdict, which is the last change of its row. One that appears is taken back with the highest alarm, and its rest is canceled (`changes.called_back`).
+    The day begins with the verdict, the last change of its row. One that appears is taken back with the highest alarm,
+    and its rest is canceled (`changes.called_back`).
     """
     now = timezone.now()
     absent = Order.objects.filter(venue=venue, state=OrderState.ABSENT, updated_at__gt=now - WATCHED_FOR)
