@@ -11,6 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from kalshi_site.api.authentication import BearerToken, PageSession
+from kalshi_site.api.throttling import is_counted
 from kalshi_site.errors import REGISTRY
 from kalshi_site.identity import Right
 
@@ -110,7 +111,7 @@ class DeskSchema(AutoSchema):
         return operation
 
     def _codes(self, method: Any, asked: set[str]) -> set[str]:
-        codes = set(_ALWAYS)
+        codes = {code for code in _ALWAYS if code != "E108" or is_counted(self.view, self.method)}
         if "{" in self.path:
             codes.update(_ONE)
         if self.method == "GET":

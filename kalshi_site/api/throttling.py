@@ -46,7 +46,9 @@ class PerCaller(BaseThrottle):
     """Counts in the cache, in fixed windows. With the cache out of reach all pass: this guards load, not money."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        """Count this request and leave its quota on the request for the answer's headers."""
+        """Count this request and leave its quota on the request for the answer's headers. A way out is not counted."""
+        if not is_counted(view, request.method or ""):
+            return True
         kind, limit = ("read", READS) if request.method in SAFE else ("write", WRITES)
         now = time.time()
         reset = WINDOW - int(now) % WINDOW
@@ -58,6 +60,14 @@ class PerCaller(BaseThrottle):
     def wait(self) -> float:
         """Seconds until the next window."""
         return float(self.reset)
+
+
+def is_counted(view: APIView, method: str) -> bool:
+    """Whether requests of this method count towards a caller's rate.
+
+    A view that cancels, sells or stops names its method in `uncounted`: who has spent his writes still gets out.
+    """
+    return method not in getattr(view, "uncounted", ())
 
 
 def _caller(request: Request) -> str:

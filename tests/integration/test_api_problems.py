@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 from django.db import OperationalError
 from django.test import Client
 
 from approvals import decisions
+from approvals.models import Proposal
 from kalshi_site.api import throttling
 from kalshi_site.errors import REGISTRY
 from portfolio import ledger
-from portfolio.models import TradingState
+from portfolio.models import Position, TradingState
 from tests.callers import BASE, Caller, code_of
-from tests.factories import ProposalFactory, funded
+from tests.factories import VENUE, OrderFactory, ProposalFactory, funded, quoted_market
+from trading.models import Liquidation
 
 pytestmark = pytest.mark.django_db
 
@@ -165,22 +168,58 @@ def test_answers_tell_what_is_left_of_the_rate(caller: Caller, clean_redis: str)
     first, second = caller.get("/portfolio"), caller.get("/portfolio")
     assert first["RateLimit-Policy"] == '"read";q=200;w=10'
     assert second["RateLimit"].startswith('"read";r=')
-    assert caller.post("/orders/cancel-all")["RateLimit-Policy"] == '"write";q=50;w=10'
+    assert caller.post("/trading/pause")["RateLimit-Policy"] == '"write";q=50;w=10'
 
 
-def test_too_many_requests_are_refused_per_token_but_stopping_is_not(
-    caller: Caller, clean_redis: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def spent(caller: Caller, clean_redis: str, monkeypatch: pytest.MonkeyPatch) -> Caller:
+    """A script that has used up its writes, in a window that is long enough for the whole test."""
     monkeypatch.setattr(throttling, "WRITES", 3)
-    monkeypatch.setattr(throttling, "WINDOW", 10_000)  # one window for the whole test
-    answers = [caller.post("/orders/cancel-all") for _ in range(4)]
+    monkeypatch.setattr(throttling, "WINDOW", 10_000)
+    answers = [caller.post("/trading/pause") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert code_of(answers[3]) == "E108"
     assert int(answers[3]["Retry-After"]) >= 1
-    assert caller.post("/trading/halt").status_code == 200
+    return caller
+
+
+def test_too_many_requests_are_refused_per_token_but_stopping_is_not(spent: Caller) -> None:
+    assert spent.post("/trading/halt").status_code == 200
     assert TradingState.objects.get().mode == "HALTED"
     other = Caller.of("approver", username="approver2")
-    assert other.post("/orders/cancel-all").status_code == 200
+    assert other.post("/trading/pause").status_code == 200
+
+
+def test_a_script_that_has_spent_its_writes_still_cancels_and_sells(spent: Caller) -> None:
+    """Naive: each of them answers 429 until the next window."""
+    order, other = OrderFactory(), OrderFactory()
+    market = quoted_market()
+    Position.objects.create(
+        venue=VENUE,
+        ticker=market.ticker,
+        event_ticker=market.event_ticker,
+        quantity=Decimal(5),
+        cost=Decimal(2),
+    )
+    ways_out = [
+        (f"/orders/{order.public_id}/decrease", {"remaining": "4"}),
+        (f"/orders/{order.public_id}/cancel", {}),
+        ("/orders/cancel-all", {}),
+        (f"/positions/{market.ticker}/close", {}),
+        ("/trading/liquidate", {"confirm": "LIQUIDATE"}),
+    ]
+    for path, body in ways_out * 2:
+        answer = spent.post(path, body)
+        assert answer.status_code != 429, path
+        assert "RateLimit" not in answer, f"{path} counts towards nothing"
+    order.refresh_from_db()
+    other.refresh_from_db()
+    assert order.decrease_to == 4
+    assert order.cancel_requested_at and other.cancel_requested_at
+    assert Proposal.objects.get(ticker=market.ticker).state == "approved"
+    assert Liquidation.objects.count() == 1
+    assert spent.get("/trading/liquidate")["RateLimit-Policy"].startswith('"read"')
+    assert spent.post("/trading/pause").status_code == 429
 
 
 def test_without_the_cache_requests_pass_uncounted(caller: Caller, settings: object) -> None:

@@ -108,6 +108,7 @@ class OrderCancel(_Orders):
     """Ask for an order's cancel."""
 
     rights: ClassVar[dict[str, Right]] = {"POST": CANCEL}
+    uncounted = frozenset({"POST"})  # a way out
     accepts = frozenset({"reason"})
 
     @extend_schema(operation_id="cancel_order", request=Reason, responses=OrderOut)
@@ -130,6 +131,7 @@ class OrderDecrease(_Orders):
     """Take contracts off an order, which keeps its place in the queue."""
 
     rights: ClassVar[dict[str, Right]] = {"POST": CANCEL}
+    uncounted = frozenset({"POST"})  # a way out
     accepts = frozenset({"remaining", "reason"})
 
     @extend_schema(operation_id="decrease_order", request=Remaining, responses=OrderOut)
@@ -155,6 +157,7 @@ class OrderCancelAll(_Orders):
     """Ask for the cancel of every open order."""
 
     rights: ClassVar[dict[str, Right]] = {"POST": CANCEL}
+    uncounted = frozenset({"POST"})  # a way out
     accepts = frozenset({"reason"})
 
     @extend_schema(operation_id="cancel_all_orders", request=Reason, responses=CanceledOut)
@@ -217,6 +220,7 @@ class PositionClose(GenericAPIView[Proposal]):
 
     serializer_class = ProposalOut
     rights: ClassVar[dict[str, Right]] = {"POST": CLOSE}
+    uncounted = frozenset({"POST"})  # a way out
     queryset = Proposal.objects.all()
 
     @extend_schema(operation_id="close_position", request=None, responses=ProposalOut)

@@ -143,7 +143,7 @@ class Halt(_Change):
     """Stop."""
 
     rights: ClassVar[dict[str, Right]] = {"POST": STOP}
-    throttle_classes = ()  # the way out is never counted
+    uncounted = frozenset({"POST"})  # a way out
 
     @extend_schema(operation_id="halt_trading", request=StateReason, responses=ChangedOut)
     def post(self, request: Request) -> Response:
