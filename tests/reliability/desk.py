@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import redis
 from django.conf import settings
 from django.db import connections
+from django.test import override_settings
 
 from approvals import decisions
 from approvals.models import Proposal
@@ -42,6 +43,7 @@ from trading.models import Market
 
 _context = multiprocessing.get_context("fork")
 Prepare = Callable[[Execution], None]
+NOWHERE: Final = "redis://127.0.0.1:1/0"
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,26 @@ def take(seat: Seat) -> None:
     settings.REDIS_URL = settings.REDIS_URL.split("?")[0] + f"?db={seat.redis_number}"
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         client.flushdb()
+    _share_anew()
+    read_tariff(open_account(settings.KALSHI_REST_URL, wiring.read_signer()), wiring.budget())
+
+
+def lose_redis() -> None:
+    """From now on Redis is dead for this process and what it forks: whatever speaks with it, does so to an empty port.
+
+    The budget and its link are made anew here, the channel layer by the signal of its setting; breakers, gates and
+    nudges look their address up. What the account may do stays known, as where Redis dies under a desk that trades.
+    """
+    tariff, layer = wiring.budget().tariff, settings.CHANNEL_LAYERS["default"]
+    layers = {"default": {**layer, "CONFIG": {**layer["CONFIG"], "hosts": [NOWHERE]}}}
+    override_settings(REDIS_URL=NOWHERE, CHANNEL_LAYERS=layers).enable()
+    _share_anew()
+    wiring.budget().learn(tariff)
+
+
+def _share_anew() -> None:
     wiring.budget.cache_clear()
     wiring.link.cache_clear()
-    read_tariff(open_account(settings.KALSHI_REST_URL, wiring.read_signer()), wiring.budget())
 
 
 class ExecutionProcess:

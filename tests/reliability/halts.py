@@ -1,24 +1,33 @@
 """One stop under load: a backlog of approvals, an execution that sends as fast as it can, a halt at a random moment.
 
-Neither web nor Celery runs, so both are dead throughout; Redis may be too.
+Neither web nor Celery runs, so both are dead throughout; Redis may be too. Then execution goes by a quarter of the
+account's tokens: at the tier prestige they last for 235 orders a second, about what one processor sends.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import Any, Final
 
+import redis
+from django.conf import settings
+
+from kalshi_site import wiring
 from tests.reliability import desk
 from tests.reliability.desk import Prepare, Seat
 from tests.reliability.venue import Stage, Venue
+from trading.exchange.budget import Terms
+from trading.exchange.shared_budget import ALONE
 
 BEGINS_WITHIN: Final = 30.0
 SENDS_WITHIN: Final = 60.0
 RESTS_WITHIN: Final = 60.0
-NOWHERE: Final = "redis://127.0.0.1:1/0"
+_CREATE: Final = ("POST", "/portfolio/events/orders")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +43,15 @@ class Halt:
 class Stopped:
     """What one stop did. Seconds are counted from the return of the halt's commit.
 
-    `rate`: orders a second that execution had sent by then. `late_claims`: claims after the commit. `late_arrivals`:
-    requests that came to the exchange for orders without a claim before it, or a second time.
+    `rate`: orders a second that execution had sent by then; `affordable`: for how many its tokens last. `redis_asked`:
+    commands that Redis was given meanwhile. `late_claims`: claims after the commit. `late_arrivals`: requests that came
+    to the exchange for orders without a claim before it, or a second time.
     """
 
     sent: int
     rate: float
+    affordable: float
+    redis_asked: int
     late_claims: int
     late_arrivals: int
     still_open: int
@@ -56,32 +68,52 @@ def _approve_backlog(stage: Stage, count: int) -> None:
 
 def run(halt: Halt, seat: Seat, naive: Prepare = lambda _: None) -> Stopped:
     """Start execution, stop while it sends, watch until nothing rests. `naive` puts a flaw into execution."""
-    from django.conf import settings
-
     from trading.models import Order
 
     desk.take(seat)
-    _approve_backlog(seat.stage, halt.backlog)
+    redis_url = settings.REDIS_URL
     if not halt.has_redis:
-        settings.REDIS_URL = NOWHERE
+        desk.lose_redis()
+    with _commands(redis_url) as asked:
+        _approve_backlog(seat.stage, halt.backlog)
 
-    def prepare(execution: Any) -> None:
-        execution.router.rules = replace(
-            execution.router.rules, approval_life=timedelta(hours=1), orders_per_minute=None
-        )
-        naive(execution)
+        def prepare(execution: Any) -> None:
+            execution.router.rules = replace(
+                execution.router.rules, approval_life=timedelta(hours=1), orders_per_minute=None
+            )
+            naive(execution)
 
-    with desk.executing(seat.tempo, prepare):
-        assert desk.wait_for(Order.objects.exists, BEGINS_WITHIN), "execution sent nothing"
-        began = time.monotonic()
-        chance = Random(halt.seed)
-        some = chance.randrange(1, halt.backlog * 3 // 4)
-        desk.wait_for(lambda: Order.objects.count() >= some, SENDS_WITHIN)
-        time.sleep(chance.uniform(0.0, 0.05))
-        claimed = _halt()
-        committed = time.monotonic()
-        rest, proven = _watch(seat.venue, seat.stage, committed)
-    return _judged(seat, claimed, (committed - began), rest, proven)
+        with desk.executing(seat.tempo, prepare):
+            assert desk.wait_for(Order.objects.exists, BEGINS_WITHIN), "execution sent nothing"
+            began = time.monotonic()
+            chance = Random(halt.seed)
+            some = chance.randrange(1, halt.backlog * 3 // 4)
+            desk.wait_for(lambda: Order.objects.count() >= some, SENDS_WITHIN)
+            time.sleep(chance.uniform(0.0, 0.05))
+            claimed = _halt()
+            committed = time.monotonic()
+            rest, proven = _watch(seat.venue, seat.stage, committed)
+        rate = claimed / max(committed - began, 0.001)
+        return _judged(seat, claimed, rest, proven, rate, _affordable(halt.has_redis), asked())
+
+
+@contextmanager
+def _commands(redis_url: str) -> Iterator[Callable[[], int]]:
+    """How many commands Redis is given from here on, by its own count. No other run asks it meanwhile."""
+    with redis.Redis.from_url(redis_url, single_connection_client=True) as client:
+
+        def count() -> int:
+            return int(client.info("stats")["total_commands_processed"])
+
+        before = count()
+        yield lambda: count() - before - 1  # the first question is counted too
+
+
+def _affordable(has_redis: bool) -> float:
+    """Orders a second for which execution's tokens last."""
+    tariff = wiring.budget().tariff
+    terms = Terms.of("write", tariff.write, share=1.0 if has_redis else ALONE)
+    return terms.per_second / tariff.charge(*_CREATE).cost
 
 
 def _halt() -> int:
@@ -117,14 +149,24 @@ def _watch(venue: Venue, stage: Stage, since: float) -> tuple[float | None, floa
     return rest, proven
 
 
-def _judged(seat: Seat, claimed: int, seconds: float, rest: float | None, proven: float | None) -> Stopped:
+def _judged(
+    seat: Seat,
+    claimed: int,
+    rest: float | None,
+    proven: float | None,
+    rate: float,
+    affordable: float,
+    redis_asked: int,
+) -> Stopped:
     from trading.models import Order
 
     ours = set(Order.objects.order_by("pk").values_list("client_order_id", flat=True)[:claimed])
     truth = seat.venue.truth(seat.stage)
     return Stopped(
         sent=claimed,
-        rate=claimed / max(seconds, 0.001),
+        rate=rate,
+        affordable=affordable,
+        redis_asked=redis_asked,
         late_claims=Order.objects.count() - claimed,
         late_arrivals=sum(
             count - (name in ours) for name, count in truth.posts.items() if count > 1 or name not in ours
