@@ -39,9 +39,28 @@ class Halt:
     has_redis: bool = True
 
 
+@dataclass(slots=True)
+class Watched:
+    """When it was over, in seconds from the return of the halt's commit."""
+
+    rest_after: float | None = None  # the exchange's own ledger holds no resting order any more, for good
+    proven_after: float | None = None  # the desk has written down that it lists none
+    is_belied: bool = False  # something rested although the desk had written that down before
+
+    def look(self, now: float, *, is_proven: bool, is_resting: bool) -> None:
+        """One look: what the desk said, and what was so afterwards."""
+        self.is_belied |= is_proven and is_resting
+        if is_resting:
+            self.rest_after = None
+        elif self.rest_after is None:
+            self.rest_after = now
+        if is_proven and self.proven_after is None:
+            self.proven_after = now
+
+
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What one stop did. Seconds are counted from the return of the halt's commit.
+    """What one stop did.
 
     `rate`: orders a second that execution had sent by then; `affordable`: for how many its tokens last. `redis_asked`:
     commands that Redis was given meanwhile. `late_claims`: claims after the commit. `late_arrivals`: requests that came
@@ -55,8 +74,7 @@ class Stopped:
     late_claims: int
     late_arrivals: int
     still_open: int
-    rest_after: float | None  # the exchange lists nothing any more
-    proven_after: float | None  # the desk has written down that it does
+    watched: Watched
 
 
 def _approve_backlog(stage: Stage, count: int) -> None:
@@ -66,7 +84,7 @@ def _approve_backlog(stage: Stage, count: int) -> None:
         desk.approve(desk.propose(stage.tickers[number % len(stage.tickers)], price, "1"))
 
 
-def run(halt: Halt, seat: Seat, naive: Prepare = lambda _: None) -> Stopped:
+def run(halt: Halt, seat: Seat, naive: Prepare = lambda _: None, within: float = RESTS_WITHIN) -> Stopped:
     """Start execution, stop while it sends, watch until nothing rests. `naive` puts a flaw into execution."""
     from trading.models import Order
 
@@ -92,9 +110,9 @@ def run(halt: Halt, seat: Seat, naive: Prepare = lambda _: None) -> Stopped:
             time.sleep(chance.uniform(0.0, 0.05))
             claimed = _halt()
             committed = time.monotonic()
-            rest, proven = _watch(seat.venue, seat.stage, committed)
+            watched = _watch(seat.venue, seat.stage, committed, within)
         rate = claimed / max(committed - began, 0.001)
-        return _judged(seat, claimed, rest, proven, rate, _affordable(halt.has_redis), asked())
+        return _judged(seat, claimed, watched, rate, _affordable(halt.has_redis), asked())
 
 
 @contextmanager
@@ -128,35 +146,26 @@ def _halt() -> int:
         return Order.objects.count()
 
 
-def _watch(venue: Venue, stage: Stage, since: float) -> tuple[float | None, float | None]:
-    """When the exchange's own ledger held no resting order for good, and when the desk had proven it.
-
-    Watches until no approval waits any more: whatever would still be sent is sent by then.
-    """
+def _watch(venue: Venue, stage: Stage, since: float, within: float) -> Watched:
+    """Watch until no approval waits any more: whatever would still be sent is sent by then. A belied proof stays so."""
     from approvals.models import Proposal
     from portfolio.models import TradingState
 
-    rest = proven = None
-    while time.monotonic() - since < RESTS_WITHIN:
-        resting = any(order.status == "resting" for order in venue.truth(stage).orders)
-        now = time.monotonic() - since
-        rest = None if resting else now if rest is None else rest
-        cleared = TradingState.objects.filter(venue="paper", scope="").exclude(cleared_at=None).exists()
-        proven = now if cleared and proven is None else proven
-        if cleared and rest is not None and not Proposal.objects.filter(state="approved").exists():
+    watched = Watched()
+    while time.monotonic() - since < within:
+        is_proven = TradingState.objects.filter(venue="paper", scope="").exclude(cleared_at=None).exists()
+        is_resting = any(order.status == "resting" for order in venue.truth(stage).orders)
+        watched.look(time.monotonic() - since, is_proven=is_proven, is_resting=is_resting)
+        if watched.is_belied:
+            break
+        if is_proven and not is_resting and not Proposal.objects.filter(state="approved").exists():
             break
         time.sleep(0.02)
-    return rest, proven
+    return watched
 
 
 def _judged(
-    seat: Seat,
-    claimed: int,
-    rest: float | None,
-    proven: float | None,
-    rate: float,
-    affordable: float,
-    redis_asked: int,
+    seat: Seat, claimed: int, watched: Watched, rate: float, affordable: float, redis_asked: int
 ) -> Stopped:
     from trading.models import Order
 
@@ -172,6 +181,5 @@ def _judged(
             count - (name in ours) for name, count in truth.posts.items() if count > 1 or name not in ours
         ),
         still_open=sum(order.status == "resting" for order in truth.orders),
-        rest_after=rest,
-        proven_after=proven,
+        watched=watched,
     )
