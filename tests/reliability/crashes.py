@@ -7,6 +7,7 @@ says in which order, which of them meets the exchange's behaviour, and at which 
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -102,4 +103,7 @@ def _die(seat: Seat, point: str, nth: int, canceled: str) -> list[str]:
 
     with desk.executing(seat.tempo, lambda _: lay(point, nth)) as running:
         desk.wait_for(is_over, DIES_WITHIN)
-        return [] if running.is_alive else [point]
+        if running.is_alive:
+            return []
+        assert running.process.exitcode == -signal.SIGKILL, "it ended by itself, and not at the point"
+        return [point]
