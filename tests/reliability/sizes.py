@@ -21,15 +21,17 @@ class Size:
 SIZES: Final[dict[str, Size]] = {
     # One decision each, four processes at a barrier.
     "race_proposals": Size(400, 10_000),
-    # Point x behaviour of the exchange; `seeds` runs of each at the full size, `runs` spread over them at the small.
+    # Runs, spread evenly over all cells of point x behaviour of the exchange; full is 12 x 12 x 25.
     "crash_runs": Size(120, 3_600),
-    # Orders, each met by one fault of chance.
+    # Proposals, in batches, while each request and frame may meet a fault. Not all become orders: while a fault pauses
+    # trading none is approved, and on a busy machine some are voided as too old.
     "faulty_orders": Size(100, 10_000),
     # Senders, and holders of a lease, stopped and continued.
     "paused_senders": Size(20, 1_000),
     "paused_holders": Size(20, 1_000),
     # The same with nothing shortened: minutes each.
     "paused_senders_at_real_times": Size(0, 10),
+    "paused_holders_at_real_times": Size(0, 10),
     # Runs of two clients at two web processes behind bad lines, with kills, flushes and restores.
     "socket_runs": Size(3, 100),
     # Proposals whose deadline comes while beats, workers and the broker are killed and flushed.
