@@ -55,10 +55,14 @@ FAULTS: Final = [
 
 @dataclass
 class Day:
-    """What became of a batch. `posts`: order requests that the exchange counted; `met`: faults that happened."""
+    """What became of a batch. `posts`: order requests that the exchange counted; `met`: faults that happened.
+
+    `orders`: how many came of its proposals. The others were denied while trading was paused, or voided at the claim.
+    """
 
     seed: int
     faults: list[str]
+    orders: int
     posts: int
     met: Counter[str]
     states: Counter[str] = field(default_factory=Counter)
@@ -84,7 +88,8 @@ def run(seed: int, seat: Seat, prepare: Prepare = lambda _: None, within: float 
     with desk.executing(seat.tempo, prepare):
         faults = rest.faults_after(seat, canceled, within)
     posts = seat.venue.truth(seat.stage).posts
-    return Day(seed, faults, sum(posts.values()), met, rest.states(), time.monotonic() - began)
+    orders = Order.objects.filter(proposal__isnull=False).count()
+    return Day(seed, faults, orders, sum(posts.values()), met, rest.states(), time.monotonic() - began)
 
 
 def _trade(

@@ -46,8 +46,9 @@ def test_every_order_is_sent_at_most_once_and_ends_as_the_exchange_says(
     met = sum((each.met for each in done), Counter[str]())
     states = sum((each.states for each in done), Counter[str]())
     figure(
-        f"{len(done) * BATCH} orders in {time.monotonic() - began:.0f} s, {sum(each.posts for each in done)} requests"
-        f" counted, {met.total()} faults of {len(+met)} kinds, {sum(bool(each.faults) for each in done)} of"
+        f"{len(done) * BATCH} proposals in {time.monotonic() - began:.0f} s, {sum(each.orders for each in done)}"
+        f" orders came of them, {sum(each.posts for each in done)} requests counted,"
+        f" {met.total()} faults of {len(+met)} kinds, {sum(bool(each.faults) for each in done)} of"
         f" {len(done)} batches with a fault; they came to rest as {dict(states)}"
     )
     assert not broke
@@ -92,5 +93,6 @@ def test_the_same_judgement_finds_a_naive_sender(
     run = partial(one_day, books, prepare=partial(flawed, sender), within=GIVEN_UP_AFTER)
     days = desk.in_parallel([1, 2, 3, 4], exchanges, run, within=RUN_WITHIN)
     found = [fault for day in days for fault in day.faults if word in fault]
-    figure(f"{len(found)} of {len(days) * BATCH} orders {word} by {sender.__name__}")
+    orders = sum(day.orders for day in days)
+    figure(f"{len(found)} of {orders} orders of {len(days) * BATCH} proposals {word} by {sender.__name__}")
     assert found
