@@ -41,9 +41,7 @@ from trading.models import Market, Quote
 
 D = Decimal
 VENUE = factories.VENUE
-LONGEST_HOLD = (
-    0.25  # seconds, the 99th of a hundred (RELIABILITY.md D5): shown beside what the machine needed
-)
+LONGEST_HOLD = 0.25  # seconds, the 99th of a hundred: the goal, shown beside the figure (RELIABILITY.md D5)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("clean_redis")]
 
