@@ -7,7 +7,8 @@ page fetches it, and is checked there too.
 
 The changes of a topic come in order, from the log (`kalshi_site.live.relay`): `delta` with the epoch in `d.e` and, at
 every hundredth number, the state's digest; `snap` where they cannot tell and `GET /api/v1/state` must be asked. Each
-`ping` carries in `d.heads` where every followed topic stands: whoever stands elsewhere has missed something.
+`ping` carries in `d.heads` where every followed topic stands: whoever stands elsewhere has missed something. So does
+the `pong` that answers a client's own `ping`, so that nobody need wait for the first heartbeat to know.
 
 `{"op": "ack", "n": …}` says how many frames have arrived on this socket: about once a second while frames come. Whoever
 leaves 1,000 frames or 2 MB unacknowledged is let go, connects again and resumes.
@@ -34,7 +35,7 @@ from kalshi_site.errors import NotSignedIn
 from kalshi_site.live import changes, group_of
 from kalshi_site.live.catchup import Change, Delta, Head
 from kalshi_site.live.line import Line, best_protocol
-from kalshi_site.live.pressure import MOST_WAITING, Bucket, TooSlow
+from kalshi_site.live.pressure import MOST_WAITING, Bucket, Frame, TooSlow
 from kalshi_site.live.relay import MOST_AT_ONCE, Relay, relay
 from kalshi_site.live.visitor import Visitor
 from trading.execution import restored
@@ -76,7 +77,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
         self.topics: set[str] = set()
         self.bucket = Bucket(INBOUND_RATE, INBOUND_BURST)
         self.line = Line(protocol, self.send, self._let_go)
-        self.news: asyncio.Queue[News] = asyncio.Queue(MOST_WAITING)
+        self.news: asyncio.Queue[News | Frame] = asyncio.Queue(MOST_WAITING)
         self.relay: Relay = relay(LOGGED, restored=_restored)
         await self.accept(protocol)
         await self.visitor.enter_by_session(self.scope.get("user"))
@@ -163,7 +164,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
 
     async def op_ping(self, frame: dict[str, Any]) -> None:
         """Give the caller's mark back with our time: the page measures latency and its clock's offset by it."""
-        self.line.put({"t": "", "k": "pong", "d": {"c": frame.get("c")}})
+        self._say_where_it_stands("pong", c=frame.get("c"))
 
     async def op_pong(self, frame: dict[str, Any]) -> None:
         """The client lives; nothing to do."""
@@ -175,21 +176,31 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
         topic, data = message["topic"], message["data"]
         if topic in LOGGED:
             self.relay.hurry()
-        elif topic in self.topics and await self._may(topic):
+        elif await self._is_told(topic):
             for quote in data.get("quotes", [data]):
                 self.line.quote(quote)
 
     def _hear(self, topic: str, head: Head, news: Sequence[Change] | None, digests: dict[int, str]) -> None:
+        self._in_turn((topic, head, news, digests))
+
+    def _in_turn(self, news: News | Frame) -> None:
         try:
-            self.news.put_nowait((topic, head, news, digests))
+            self.news.put_nowait(news)
         except asyncio.QueueFull:
             self.line.give_up()
 
     async def _tell_news(self) -> None:
         while True:
-            topic, head, news, digests = await self.news.get()
-            if topic in self.topics and await self._may(topic):
-                self._tell(topic, head, news, digests)
+            news = await self.news.get()
+            if isinstance(news, dict):
+                heads = news["d"]["heads"]
+                news["d"]["heads"] = {topic: heads[topic] for topic in heads if await self._is_told(topic)}
+                self.line.put(news)
+            elif await self._is_told(news[0]):
+                self._tell(*news)
+
+    async def _is_told(self, topic: str) -> bool:
+        return topic in self.topics and await self._may(topic)
 
     def _tell(self, topic: str, head: Head, news: Sequence[Change] | None, digests: dict[int, str]) -> None:
         """The changes as frames, or the word to ask for the snapshot."""
@@ -216,20 +227,17 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
             if self.visitor.is_known and await self.visitor.has_left():
                 await self._end(4401, "E101")
                 return
-            await self._ping()
+            self._say_where_it_stands("ping")
             if time.monotonic() - joined > REJOIN_EVERY:
                 joined = time.monotonic()
-                for topic in self.topics:
+                for topic in tuple(self.topics):
                     await self._join(topic)
         await self.close(code=1012)  # the page comes back at once and resumes
 
-    async def _ping(self) -> None:
-        heads = {
-            topic: [head.epoch, head.version]
-            for topic, head in self.relay.heads.items()
-            if topic in self.topics and await self._may(topic)
-        }
-        self.line.put({"t": "", "k": "ping", "d": {"heads": heads}})
+    def _say_where_it_stands(self, kind: str, **told: Any) -> None:
+        """After the changes that led there: what overtakes them would look to a page like changes that it missed."""
+        heads = {topic: [head.epoch, head.version] for topic, head in self.relay.heads.items()}
+        self._in_turn({"t": "", "k": kind, "d": {**told, "heads": heads}})
 
     async def _end(self, code: int, error: str) -> None:
         await self.line.say({"t": "", "k": "err", "d": {"code": error}})

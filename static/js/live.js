@@ -1,7 +1,8 @@
 /**
  * The live channel `/ws/v1/live`: one socket, numbered topics, reconnect 1 -> 60 s with full jitter.
  * A frame is a hint; elements fetch the truth: `proposals:changed` and its sisters fire on <body>.
- * Each ping tells where every topic stands: a page that stands elsewhere has missed something and fetches.
+ * Each ping and pong tells where every topic stands: a page that stands elsewhere has missed something and fetches.
+ * It says "live" once it stands there, and shows what it had missed.
  */
 
 import { learn } from "./clock.js";
@@ -24,6 +25,7 @@ const LONGEST_WAIT = 60_000;
 const SILENCE = 32_000; // the server pings every 15 s; two missed pings mean a dead line
 const ACKNOWLEDGE = 1_000; // the server lets go whoever leaves a thousand frames unacknowledged
 const GATHER = 250; // several changes of one topic become one fetch
+const PART = "body [hx-trigger]"; // still on the page, and still to be refreshed
 
 export class LiveChannel extends EventTarget {
   /**
@@ -45,8 +47,13 @@ export class LiveChannel extends EventTarget {
     this.retry = 0;
     /** @type {Map<string, number>} */
     this.gathering = new Map();
+    this.agrees = false; // with what the server told last on this socket
+    /** Parts that miss a change, each with the request that fetches it once that has begun. @type {Map<Element, unknown>} */
+    this.owed = new Map();
     addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
+    document.addEventListener("htmx:before:request", (event) => event instanceof CustomEvent && this.asked(event.detail.ctx));
+    document.addEventListener("htmx:finally:request", (event) => event instanceof CustomEvent && this.answered(event.detail.ctx));
   }
 
   open() {
@@ -55,9 +62,10 @@ export class LiveChannel extends EventTarget {
     const socket = new WebSocket(this.url, ["kops.msgpack.1", "kops.json.1"]);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.greet();
-    socket.onmessage = (event) => this.receive(event.data);
+    socket.onmessage = (event) => socket === this.socket && this.receive(event.data);
     socket.onclose = () => socket === this.socket && this.wait();
     this.socket = socket;
+    this.agrees = false;
     this.watch();
   }
 
@@ -67,12 +75,10 @@ export class LiveChannel extends EventTarget {
   }
 
   greet() {
-    this.attempt = 0;
     this.received = 0;
     this.send({ op: "sub", topics: Object.keys(this.heads) });
     this.send({ op: "resume", topics: this.heads });
     this.measure();
-    this.become({ name: "live", since: Date.now() });
     this.watch();
   }
 
@@ -95,17 +101,21 @@ export class LiveChannel extends EventTarget {
 
   /** @param {string | ArrayBuffer} data */
   receive(data) {
-    this.watch();
     this.acknowledge();
     const frame = /** @type {Frame} */ (typeof data === "string" ? JSON.parse(data) : decode(data));
     switch (frame.k) {
       case "ping":
+        this.watch();
         this.send({ op: "pong" });
         this.measure();
-        this.compare(/** @type {Record<string, Standing>} */ (frame.d?.heads ?? {}));
+        this.compare(frame);
         break;
       case "pong":
         this.measured(frame);
+        this.compare(frame);
+        break;
+      case "err":
+        if (frame.t in this.heads) this.heads[frame.t] = ["", 0]; // not for this reader: nothing of it is told or missed
         break;
       case "snap":
       case "delta":
@@ -120,15 +130,45 @@ export class LiveChannel extends EventTarget {
     const sent = Number(frame.d?.c);
     const received = performance.now();
     learn(sent, received, frame.ts);
-    this.become({ ...this.connection, name: "live", latency: Math.round(received - sent) });
+    this.become({ ...this.connection, latency: Math.round(received - sent) });
   }
 
-  /** Silence with a gap: the server stands elsewhere than this page. @param {Record<string, Standing>} heads */
-  compare(heads) {
+  /** Silence with a gap: the server stands elsewhere than this page. @param {Frame} frame */
+  compare(frame) {
+    const heads = /** @type {Record<string, Standing>} */ (frame.d?.heads ?? {});
     for (const [topic, [epoch, number]] of Object.entries(heads)) {
       const [known, seen] = this.heads[topic] ?? ["", 0];
       if (epoch !== known || number > seen) this.gather({ t: topic, k: "snap", s: number, ts: 0, d: { e: epoch } });
     }
+    this.agrees = Object.entries(this.heads).every(([topic, [epoch]]) => topic in heads || epoch === "");
+    this.judge();
+  }
+
+  /** Live: stands where the server stands, and no part lags behind that. An ordinary change is fetched as it comes. */
+  judge() {
+    if (!this.socket) return;
+    const lags = [...this.owed.keys()].some((part) => part.matches(PART)) || document.querySelector("[data-old]");
+    const name = this.agrees && !lags ? "live" : "connecting";
+    if (name === "live") this.attempt = 0;
+    if (name !== this.connection.name) this.become({ ...this.connection, name, since: Date.now() });
+  }
+
+  /** The parts that show this topic lag until a question asked from now on is answered. @param {string} topic */
+  owe(topic) {
+    for (const part of document.querySelectorAll(`[hx-trigger*="${topic}:changed"]`)) this.owed.set(part, null);
+    this.judge();
+  }
+
+  /** @param {{sourceElement: Element}} request */
+  asked(request) {
+    if (this.owed.has(request.sourceElement)) this.owed.set(request.sourceElement, request);
+  }
+
+  /** @param {{sourceElement: Element}} request */
+  answered(request) {
+    const part = request.sourceElement;
+    if (this.owed.get(part) === request && !part.hasAttribute("data-old")) this.owed.delete(part);
+    if (this.connection.name !== "live") this.judge();
   }
 
   /** Remember the number, and tell the page once per topic and quarter second. @param {Frame} frame */
@@ -137,6 +177,7 @@ export class LiveChannel extends EventTarget {
     const epoch = String(frame.d?.e ?? known);
     if (epoch === known && frame.k === "delta" && (frame.s ?? 0) <= seen) return; // told twice
     if (frame.s !== undefined) this.heads[frame.t] = [epoch, epoch === known ? Math.max(frame.s, seen) : frame.s];
+    if (frame.k === "snap" || !this.agrees) this.owe(frame.t);
     if (this.gathering.has(frame.t)) return;
     const timer = setTimeout(() => {
       this.gathering.delete(frame.t);

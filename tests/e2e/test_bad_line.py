@@ -8,14 +8,17 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import msgpack
 import pytest
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute
 
 from tests.e2e.conftest import RunningDesk, manage, sign_in
 
 HEARTBEAT = 15.0  # seconds: what was lost without a successor is noticed by then
+SILENCE = 32.0  # seconds without a heartbeat after which the page tries a new line
 HEALED_WITHIN = 5.0  # seconds after the line is good again: the second try comes after at most two
 SHARE = 0.05  # of the frames in each direction, of each kind of fault
 REFRESHES_LOST = 0.3
@@ -41,18 +44,31 @@ for row in Market.objects.open(timezone.now()).filter(close_at__gt=soon).select_
         break
 """
 
+LISTEN_TO_THE_PILL = """
+window.fallen = [];
+const pill = document.getElementById("connection");
+new MutationObserver(() => pill.classList.contains("live") || fallen.push(pill.innerText))
+  .observe(pill, { attributeFilter: ["class"] });
+"""
+
 pytestmark = pytest.mark.slow
 
 
 class BadLine:
-    """What stands between one page and the desk. `lost` is the share of refreshes that come to nothing."""
+    """What stands between one page and the desk. `lost` is the share of refreshes that come to nothing.
+
+    While `holds`, refreshes are under way and do not arrive. `hushed` names the kinds of server frames that are lost.
+    """
 
     def __init__(self, page: Page, chance: random.Random) -> None:
         self.share, self.lost = 0.0, 0.0
+        self.holds = False
+        self.hushed: tuple[str, ...] = ()
         self.counts: Counter[str] = Counter()
         self._chance = chance
         self._socket: WebSocketRoute | None = None
         self._held: tuple[WebSocketRoute, str | bytes] | None = None
+        self._on_their_way: list[Route] = []
         page.route("**/*", self._refresh)
         page.route_web_socket(re.compile("/ws/v1/live$"), self._connect)
 
@@ -62,10 +78,18 @@ class BadLine:
             self._socket.close(code=1012)
             self.counts["cut"] += 1
 
+    def release(self) -> None:
+        """Let those refreshes arrive that were held, and all after them."""
+        self.holds = False
+        while self._on_their_way:
+            self._on_their_way.pop().continue_()
+
     def _refresh(self, route: Route) -> None:
         asked = route.request
         if asked.headers.get("hx-request") != "true" or asked.method != "GET":
             route.fallback()
+        elif self.holds:
+            self._on_their_way.append(route)
         elif self._chance.random() >= self.lost:
             route.continue_()
         else:
@@ -77,9 +101,14 @@ class BadLine:
 
     def _connect(self, near: WebSocketRoute) -> None:
         far = near.connect_to_server()
-        far.on_message(lambda frame: self._pass(near, frame))
+        far.on_message(lambda frame: self._tell(near, frame))
         near.on_message(lambda frame: self._pass(far, frame))
         self._socket, self._held = near, None
+        self.counts["connected"] += 1
+
+    def _tell(self, near: WebSocketRoute, frame: str | bytes) -> None:
+        if not self.hushed or msgpack.unpackb(frame)["k"] not in self.hushed:
+            self._pass(near, frame)
 
     def _pass(self, sink: WebSocketRoute, frame: str | bytes) -> None:
         draw = self._chance.random()
@@ -102,15 +131,16 @@ def opened(browser: Browser, desk: RunningDesk) -> Iterator[Callable[..., tuple[
     """Approvals, in pages of somebody who is signed in, each behind a line of its own."""
     context = browser.new_context(base_url=desk.base_url)
 
-    def open_page(seed: int, scripts: str = "") -> tuple[Page, BadLine]:
+    def open_page(seed: int, scripts: str = "", hushed: tuple[str, ...] = ()) -> tuple[Page, BadLine]:
         page = context.new_page()
         sign_in(page, desk, "approver")
         line = BadLine(page, random.Random(seed))
+        line.hushed = hushed
         if scripts:
             naive = "export function keepRefreshing() {}"
             page.route(scripts, lambda route: route.fulfill(body=naive, content_type="text/javascript"))
         page.goto("/approvals")
-        page.wait_for_selector("#connection.live")
+        page.wait_for_selector("#connection" if hushed else "#connection.live")
         return page, line
 
     yield open_page
@@ -150,6 +180,10 @@ def _agrees(page: Page, desk: RunningDesk) -> bool:
     count = page.locator("#waiting-count").get_attribute("data-count")
     waiting = {each["id"] for each in _waiting(desk)}
     return set(rows) == waiting and count == str(len(waiting))
+
+
+def _is_live(page: Page) -> bool:
+    return page.locator("#connection.live").count() > 0
 
 
 def _within(page: Page, seconds: float, holds: Callable[[], bool]) -> bool:
@@ -195,6 +229,55 @@ def test_a_page_that_only_listens_stays_old(
     """Negative control. Another change would refresh it, so one of three tries is enough."""
     page, line = opened(2, scripts="**/js/refresh*.js")
     assert not all(_heals(page, line, _miss_one(page, line, desk)) for _ in range(3))
+
+
+def test_on_a_good_line_changes_come_and_the_page_stays_live(
+    desk: RunningDesk, opened: Callable[..., tuple[Page, BadLine]]
+) -> None:
+    page, _ = opened(6)
+    page.evaluate(LISTEN_TO_THE_PILL)
+    until = time.monotonic() + HEARTBEAT + HEALED_WITHIN
+    while time.monotonic() < until:
+        _propose(desk, 1)
+        made = _waiting(desk)[0]
+        assert _within(page, HEALED_WITHIN, partial(_shows, page, made))
+        _decline(desk, made)
+    assert page.evaluate("fallen") == []
+
+
+@pytest.mark.parametrize("line_is", ["slow", "broken"])
+def test_a_page_that_missed_a_change_is_not_live_until_it_shows_it(
+    desk: RunningDesk, opened: Callable[..., tuple[Page, BadLine]], line_is: str
+) -> None:
+    """Naive: an open socket is live, whatever the heartbeat says and however the refresh goes."""
+    page, line = opened(4)
+    line.hushed = ("delta",)
+    line.holds, line.lost = line_is == "slow", 1.0
+    _propose(desk, 1)
+    missed = next(each for each in _waiting(desk) if not _shows(page, each))
+    assert _within(page, HEARTBEAT + HEALED_WITHIN, lambda: not _is_live(page))
+    page.wait_for_timeout(2_000)
+    assert not _is_live(page)
+    assert not _shows(page, missed)
+    line.lost = 0.0
+    line.release()
+    assert _within(page, HEALED_WITHIN, lambda: _is_live(page))
+    assert _shows(page, missed)
+    line.hushed = ()
+    _decline(desk, missed)
+
+
+def test_a_page_without_heartbeats_is_not_live_and_tries_a_new_line(
+    desk: RunningDesk, opened: Callable[..., tuple[Page, BadLine]]
+) -> None:
+    """Naive: prices that come keep the page from noticing."""
+    page, line = opened(5, hushed=("ping", "pong"))
+    assert not _within(page, SILENCE - 10.0, lambda: _is_live(page) or line.counts["connected"] > 1)
+    assert line.counts["passed"] > 0
+    assert _within(page, 10.0 + HEALED_WITHIN, lambda: line.counts["connected"] > 1)
+    assert not _is_live(page)
+    line.hushed = ()
+    assert _within(page, HEARTBEAT + HEALED_WITHIN, lambda: _is_live(page))
 
 
 def test_after_any_weather_the_page_shows_what_waits(
