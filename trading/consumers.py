@@ -28,6 +28,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
@@ -88,6 +89,10 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
         ):
             self._begin(work)
         await self.relay.join(self._hear)
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Answer one message, of the client or of the layer."""
+        await self._or_come_back(super().dispatch(message))
 
     async def disconnect(self, code: int) -> None:
         """Leave the groups and end the tasks."""
@@ -263,7 +268,17 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
             log.warning("live.membership.failed", extra={"topic": topic, "error": repr(error)})
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self.tasks.append(asyncio.create_task(work))
+        self.tasks.append(asyncio.create_task(self._or_come_back(work)))
+
+    async def _or_come_back(self, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever breaks, the socket ends: open without its heartbeats it would keep the client waiting for ever."""
+        try:
+            await work
+        except StopConsumer:
+            raise
+        except Exception:
+            log.exception("live.socket.broke")
+            await self.close(code=1012)
 
 
 def _restored(behind: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
@@ -286,6 +287,48 @@ async def test_a_script_hears_the_first_heartbeat_as_soon_as_a_page(monkeypatch:
     await socket.send_json_to({"op": "auth", "token": caller.token})
     assert (await socket.receive_json_from(timeout=3))["k"] == "ping"
     await socket.disconnect()
+
+
+async def a_heartbeat_is_due(_: WebsocketCommunicator) -> None:
+    """Nothing to do but wait."""
+
+
+async def something_changes(_: WebsocketCommunicator) -> None:
+    await database_sync_to_async(changed)("orders", key="ord_1", version=1)
+
+
+async def prices_move(_: WebsocketCommunicator) -> None:
+    message = {"type": "live.event", "topic": "quotes", "data": {"ticker": "SIMX"}, "ts": 5}
+    await get_channel_layer().group_send(group_of("quotes"), message)
+
+
+async def the_client_asks(socket: WebsocketCommunicator) -> None:
+    await socket.send_json_to({"op": "sub", "topics": ["positions"]})
+
+
+@pytest.mark.parametrize("event", [a_heartbeat_is_due, something_changes, prices_move, the_client_asks])
+async def test_a_socket_that_the_database_failed_ends_so_that_its_client_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    event: Callable[[WebsocketCommunicator], Awaitable[None]],
+) -> None:
+    """Naive: one failed look at the rights ends the heartbeats or the news in silence, and the socket stays open."""
+    if event is a_heartbeat_is_due:
+        monkeypatch.setattr("trading.consumers.PING_EVERY", 0.3)
+    monkeypatch.setattr("kalshi_site.live.visitor.RIGHTS_LAST", 0.0)
+    socket = await signed_in()
+    await follow(socket, "orders", "quotes")
+    assert len(relay(LOGGED)._listeners) == 1
+
+    def restarting(_: Visitor) -> frozenset[str]:
+        raise OperationalError("the database system is starting up")
+
+    monkeypatch.setattr(Visitor, "_rights_now", restarting)
+    await event(socket)
+    assert await ended(socket) == 1012
+    assert "live.socket.broke" in caplog.messages
+    await socket.disconnect()
+    assert not relay(LOGGED)._listeners, "a socket that has ended still hears the news"
 
 
 async def test_a_sign_out_ends_the_channel_at_the_next_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
