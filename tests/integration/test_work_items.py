@@ -23,7 +23,7 @@ from trading.domain.orders import OrderState
 from trading.engine.invariants import broken
 from trading.engine.update_cycle import update_cycle
 from trading.exchange.errors import NoAnswer
-from trading.exchange.events import OwnFill
+from trading.exchange.events import OwnFill, OwnOrder
 from trading.exchange.reports import PositionReport
 from trading.execution import work_items
 from trading.execution.own_stream import OwnStream
@@ -386,6 +386,68 @@ def test_an_ended_order_that_still_rests_is_told(exchange: FakeExchange) -> None
     assert (item.kind, item.theirs, item.ours) == ("ended_order_rests", "resting", "canceled")
     assert suggestion(item).command == f"manage.py trade halt --scope market:{market.ticker}"
     assert mode() == "REDUCING"
+
+
+@pytest.mark.parametrize("state", ["rejected", "not_sent"])
+def test_an_order_that_rests_though_we_believe_that_it_was_never_placed_is_told_at_once(
+    exchange: FakeExchange, state: str
+) -> None:
+    """Naive: it carries the id of an order of ours, so it is no stranger; and ours is over, so nobody asks for it."""
+    look(exchange)
+    order = factories.OrderFactory(state=state, venue_order_id=None, remaining_quantity=D(0))
+    exchange.rest(body(order.ticker, order.client_order_id))
+    assert not Reconciler(VENUE, exchange, exchange).run().is_clean  # type: ignore[arg-type]
+    item = WorkItem.objects.get()
+    assert (item.kind, item.order, item.theirs, item.ours, item.state) == (
+        "ended_order_rests",
+        order.public_id,
+        "resting",
+        state,
+        "open",
+    )
+    assert item.detail == "the exchange calls it venue-1"
+    assert suggestion(item).command == f"manage.py trade halt --scope market:{order.ticker}"
+    assert mode() == "REDUCING"
+    exchange.execute("venue-1", D(4))  # what it fills is its own, and nobody loses sight of the rest
+    look(exchange, 2)
+    assert Fill.objects.get().order == order
+    assert [each.state for each in WorkItem.objects.all()] == ["open"]
+    exchange.cancel("venue-1", market_ticker=order.ticker)
+    look(exchange)
+    assert WorkItem.objects.get().state == "resolved"
+
+
+@pytest.mark.parametrize(
+    ("client_order_id", "origin", "items"), [("by-hand", "external", []), ("kp-ours", "orphan", ["kp-ours"])]
+)
+@pytest.mark.parametrize("fills", [0, 4, 10])
+def test_an_order_under_a_client_id_that_was_used_before_is_another_order(
+    exchange: FakeExchange, client_order_id: str, origin: str, items: list[str], fills: int
+) -> None:
+    """Naive: it passes for the one that has filled, gets no row, and its fills cannot be booked."""
+    look(exchange)
+    first = factories.OrderFactory(venue_order_id="venue-1", client_order_id=client_order_id)
+    exchange.rest(body(first.ticker, client_order_id) | {"price": "0.50"})
+    exchange.execute("venue-1", D(10))
+    look(exchange)
+    exchange.rest(body(first.ticker, client_order_id))
+    if fills:
+        told = replace(exchange.execute("venue-2", D(fills)), client_order_id=client_order_id)
+        news = OwnStream(VENUE, lambda: None, threading.Event())  # type: ignore[arg-type, return-value]
+        news.apply(OwnOrder(exchange.book["venue-2"], 0))
+        news.apply(OwnFill(told, 0))
+    look(exchange, 2)
+    first.refresh_from_db()
+    assert (first.state, first.filled_quantity) == ("filled", D(10))
+    again = Order.objects.get(venue_order_id="venue-2")
+    assert (again.origin, again.client_order_id, again.filled_quantity) == (
+        origin,
+        "external-venue-2",
+        D(fills),
+    )
+    assert sum(fill.quantity for fill in again.fills.all()) == D(fills)
+    told_of = WorkItem.objects.values_list("kind", "detail")
+    assert list(told_of) == [("orphan_order", f"client order id {each}") for each in items]
 
 
 def test_an_unknown_order_is_told_after_thirty_seconds_and_urgent_after_five_minutes(

@@ -34,18 +34,21 @@ def adopt(venue: str, report: OrderReport) -> Order | None:
     """Give an order that the exchange knows and we do not a row, labelled by where it came from, and count its risk.
 
     One that carries the id of an order of ours is no stranger: judged absent, it is taken back and canceled. One that
-    carries our mark alone is an orphan: people are told, and trading is paused.
+    carries our mark alone is an orphan: people are told, and trading is paused. An id that a row has which the exchange
+    calls otherwise was used again: that is another order, and gets a name of its own.
     """
-    if report.client_order_id and (known := Order.of_client_id(venue, report.client_order_id)):
+    known = Order.of_client_id(venue, report.client_order_id) if report.client_order_id else None
+    if known is not None and known.may_be(report.order_id):
         return _taken_back(known, report)
+    name = f"external-{report.order_id}" if known or not report.client_order_id else report.client_order_id
     origin = ORPHAN if report.client_order_id.startswith(mark_of(venue)) else EXTERNAL
     try:
         with transaction.atomic():
             if origin == ORPHAN:
                 risk.trading_state(venue, lock=True)  # before the topics' numbers, as a claim does
-            order = _insert(venue, report, origin)
+            order = _insert(venue, report, origin, name)
             if origin == ORPHAN:
-                work_items.report(venue, _orphaned(order))
+                work_items.report(venue, _orphaned(order, report))
             remember(order, "", "exchange", "found on the exchange")
             if order.is_open:
                 risk.reserve_foreign(
@@ -62,14 +65,14 @@ def _named(ticker: str) -> QuerySet[Market, tuple[str, str]]:
     return Market.objects.filter(ticker=ticker).values_list("event_ticker", "title")
 
 
-def _insert(venue: str, report: OrderReport, origin: str) -> Order:
+def _insert(venue: str, report: OrderReport, origin: str, client_order_id: str) -> Order:
     event_ticker, title = _named.first(report.ticker) or (report.ticker, "")
     side, action = plain_words(report.book_side)
     found = Order(
         public_id=new_id("ord"),
         origin=origin,
         venue=venue,
-        client_order_id=report.client_order_id or f"external-{report.order_id}",
+        client_order_id=client_order_id,
         venue_order_id=report.order_id,
         state=report.state.value,
         evidence="found on the exchange",
@@ -126,12 +129,12 @@ def _own_price(yes_price: Decimal, side: Side) -> Decimal:
     return yes_price if side is Side.YES else complement(yes_price)
 
 
-def _orphaned(order: Order) -> work_items.Difference:
+def _orphaned(order: Order, report: OrderReport) -> work_items.Difference:
     return work_items.Difference(
         WorkKind.ORPHAN_ORDER,
         order.venue_order_id or "",
         theirs=order.state,
-        detail=f"client order id {order.client_order_id}",
+        detail=f"client order id {report.client_order_id}",
         ticker=order.ticker,
         order=order.public_id,
     )
@@ -142,4 +145,4 @@ def _taken_back(order: Order, report: OrderReport) -> Order | None:
         return record_report(order, report)
     if not order.is_open:
         log.error("order.closed.appeared", extra={"order": order.public_id, "state": order.state})
-    return None  # an open one is still being sent or looked for
+    return None  # an open one is still being sent or looked for; of one that is over people are told

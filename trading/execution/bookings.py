@@ -69,7 +69,8 @@ def _named(venue: str, report: FillReport, order: OrderReport | None) -> FillRep
     """
     if order is None:
         return report
-    if not Order.objects.filter(venue=venue, client_order_id=order.client_order_id or None).exists():
+    unnamed = Order.objects.filter(venue=venue, venue_order_id=None)
+    if not unnamed.filter(client_order_id=order.client_order_id or None).exists():
         adoption.adopt(venue, order)
     return replace(report, client_order_id=order.client_order_id)
 

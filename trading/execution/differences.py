@@ -127,6 +127,27 @@ def of_ended(venue: str, on_book: dict[str, OrderReport], found: Reconciled) -> 
         )
 
 
+def of_unplaced(venue: str, strangers: Sequence[OrderReport], found: Reconciled) -> None:
+    """Orders that rest under the id of one of ours which, by our records, never came to rest: they are wrong."""
+    named = {report.client_order_id: report for report in strangers if report.client_order_id}
+    if not named:
+        return
+    over = Order.objects.filter(venue=venue, venue_order_id=None, client_order_id__in=named, state__in=CLOSED)
+    for public_id, client_order_id, state, ticker in over.values_list(
+        "public_id", "client_order_id", "state", "ticker"
+    ):
+        found.add(
+            WorkKind.ENDED_ORDER_RESTS,
+            public_id,
+            theirs="resting",
+            ours=state,
+            detail=f"the exchange calls it {named[client_order_id].order_id}",
+            ticker=ticker,
+            order=public_id,
+            is_sure=True,
+        )
+
+
 def _plain(number: Decimal) -> str:
     """Without the zeros that only the scale of its column adds."""
     return f"{number.normalize():f}"

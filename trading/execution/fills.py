@@ -160,7 +160,8 @@ def is_explained(venue: str, report: FillReport) -> bool:
 def _order_of(venue: str, report: FillReport) -> Order | None:
     named = Q(venue_order_id=report.order_id)
     if report.client_order_id:
-        named |= Q(client_order_id=report.client_order_id)
+        # Beside another id of the exchange's the same client id is another order's: it was used again.
+        named |= Q(client_order_id=report.client_order_id, venue_order_id=None)
     return Order.objects.filter(named, venue=venue).select_related("proposal").first()
 
 

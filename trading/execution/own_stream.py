@@ -136,7 +136,7 @@ class OwnStream:
         found = _of_theirs.first(self.venue, report.order_id)
         if found is None and report.client_order_id:
             found = Order.of_client_id(self.venue, report.client_order_id)
-        return found
+        return found if found is not None and found.may_be(report.order_id) else None
 
 
 @prepared

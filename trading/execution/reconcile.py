@@ -120,12 +120,14 @@ class Reconciler:
                 elif report := told.get(order.venue_order_id or ""):
                     found.orders += self._refresh(order, report)
             between()
-        for report in self._strangers(on_book):
+        strangers = self._strangers(on_book)
+        for report in strangers:
             with found.apart(f"order {report.order_id}"):
                 found.adopted += adoption.adopt(self.venue, report) is not None
         absence.watch(self.venue, self.records, found)
         differences.of_terms(ours, on_book, found)
         differences.of_ended(self.venue, on_book, found)
+        differences.of_unplaced(self.venue, strangers, found)
 
     def _what_became_of(
         self, ours: list[Order], on_book: Collection[str], between: Callable[[], object]

@@ -43,7 +43,10 @@ class NotAcceptable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that one comparison saw. `theirs` and `ours` as text; `is_urgent` raises the kind's severity."""
+    """One thing that one comparison saw. `theirs` and `ours` as text; `is_urgent` raises the kind's severity.
+
+    `is_sure`: no lag explains this one, though it may explain others of its kind.
+    """
 
     kind: WorkKind
     subject: str
@@ -54,6 +57,7 @@ class Difference:
     order: str = ""
     their_cost: Decimal | None = None
     is_urgent: bool = False
+    is_sure: bool = False
 
     @property
     def severity(self) -> WorkItem.Severity:
@@ -174,7 +178,7 @@ def _seen(
             row = _changed(row, found)
     if row is None:
         fresh = _notice(venue, found)
-        return [_tell(fresh)] if rule.is_sure else []
+        return [_tell(fresh)] if rule.is_sure or found.is_sure else []
     WorkItem.objects.filter(pk=row.pk).update(looks=row.looks + 1, last_at=now)
     row.looks, row.last_at = row.looks + 1, now
     if row.state != WorkState.NOTICED or not _is_confirmed(row, rule, reads_as_of):

@@ -206,6 +206,10 @@ class Order(VersionedModel):
     def terms(self) -> Terms:
         return Terms(self.ticker, Action(self.action), Side(self.side), self.quantity, self.limit_price)
 
+    def may_be(self, venue_order_id: str) -> bool:
+        """Whether the exchange can mean this one by its id: once we have heard it, an order's id never changes."""
+        return self.venue_order_id in (None, venue_order_id)
+
     @property
     def is_open(self) -> bool:
         return self.state in OPEN
