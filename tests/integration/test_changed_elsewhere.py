@@ -30,6 +30,7 @@ from trading.execution.decreases import AGAIN, Decreases, request_decrease
 from trading.execution.reconcile import Reconciler
 from trading.execution.renewal import Renewal
 from trading.execution.router import Router
+from trading.execution.rows import RowDifference, compare_rows
 from trading.models import Order, WorkItem
 
 D = Decimal
@@ -195,6 +196,34 @@ def test_a_renewal_does_not_fight_a_price_or_a_size_that_somebody_gave_the_order
         D(change.get("price", "0.02")),
         D(change.get("count", "10")),
     )
+
+
+# --- not elsewhere: by us
+
+
+def decreased(orders: Orders, books: Reconciler, left: str) -> None:
+    """Asked for here, sent and proven."""
+    request_decrease(order=Order.objects.get(), actor="operator", remaining=D(left))
+    for _ in range(2):
+        Decreases(VENUE, orders, books.account, Clock(), FAR_AHEAD).look(lambda: None)
+    assert Order.objects.get().standing_quantity == D(left)
+
+
+def rows_that_differ(books: Reconciler) -> list[RowDifference]:
+    return compare_rows(VENUE, books.records, books.open_account(), Reconciled()).differences
+
+
+@pytest.mark.usefixtures("ours")
+def test_row_by_row_our_own_decreases_differ_in_nothing_whatever_first_count_the_exchange_keeps(
+    orders: Orders, books: Reconciler, renew: Renew
+) -> None:
+    """Naive: the quantity that was approved. Each renewal makes the total of then the exchange's first count."""
+    decreased(orders, books, "7")
+    assert rows_that_differ(books) == []
+    assert renew() == 1
+    assert rows_that_differ(books) == []
+    decreased(orders, books, "4")
+    assert rows_that_differ(books) == []
 
 
 # --- made larger, and filled beyond what was approved

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 from django.utils import timezone
@@ -92,7 +93,7 @@ def _orders(venue: str, told: list[OrderReport], opened_at: datetime, rows: RowC
     rows.compared["orders"] = len(told)
     for report in told:
         row = ours.pop(report.order_id, None)
-        mine = None if row is None else _facts_of_row(row)
+        mine = None if row is None else _facts_of_row(row, first_count=report.initial_quantity)
         _compare(rows, "orders", report.order_id, _facts_of_report(report), mine)
     latest = timezone.now() - LAG
     for order_id, row in ours.items():
@@ -149,12 +150,14 @@ def _facts_of_report(report: OrderReport) -> dict[str, object]:
     }
 
 
-def _facts_of_row(row: Order) -> dict[str, object]:
+def _facts_of_row(row: Order, *, first_count: Decimal | None = None) -> dict[str, object]:
+    """`first_count` is the exchange's: a decrease of ours leaves it, each renewal after one names the total of then."""
+    is_explained = first_count is not None and row.standing_quantity <= first_count <= row.quantity
     return {
         "ticker": row.ticker,
         "side": row.terms.book_side.value,
         "price": row.terms.yes_price,
-        "quantity": row.quantity,
+        "quantity": first_count if is_explained else row.quantity,
         "filled": row.filled_quantity,
         "remaining": row.remaining_quantity,
         "works": _is_working(row.state),
