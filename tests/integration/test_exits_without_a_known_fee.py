@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -37,18 +38,19 @@ def market() -> Market:
     """Twelve YES are held; since then the exchange charges a fee of a type that we do not know."""
     factories.funded()
     market = factories.quoted_market()
-    ledger.book_fill(
-        venue=VENUE,
-        ticker=market.ticker,
-        event_ticker=market.event_ticker,
-        title=market.title,
-        book_side=BookSide.BID,
-        count=D(12),
-        yes_price=D("0.45"),
-        fee=D("0.10"),
-        reference="one",
-        at=timezone.now(),
-    )
+    with transaction.atomic():
+        ledger.book_fill(
+            venue=VENUE,
+            ticker=market.ticker,
+            event_ticker=market.event_ticker,
+            title=market.title,
+            book_side=BookSide.BID,
+            count=D(12),
+            yes_price=D("0.45"),
+            fee=D("0.10"),
+            reference="one",
+            at=timezone.now(),
+        )
     Market.objects.update(fee_type="flat")
     return Market.objects.get()
 
