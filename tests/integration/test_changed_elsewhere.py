@@ -226,6 +226,28 @@ def test_row_by_row_our_own_decreases_differ_in_nothing_whatever_first_count_the
     assert rows_that_differ(books) == []
 
 
+@pytest.mark.usefixtures("ours")
+def test_two_decreases_of_ours_with_a_renewal_in_between_are_no_change_made_elsewhere(
+    orders: Orders, books: Reconciler, renew: Renew
+) -> None:
+    """Naive: either what was approved or what stands. The first count is what stood at the renewal, neither of both."""
+    decreased(orders, books, "7")
+    assert renew() == 1
+    decreased(orders, books, "4")
+    look(books, 2)
+    assert not WorkItem.objects.exists()
+    assert risk.trading_state(VENUE).mode == "ACTIVE"
+
+
+def test_what_somebody_puts_back_elsewhere_after_our_decrease_is_told(
+    ours: Order, orders: Orders, books: Reconciler
+) -> None:
+    decreased(orders, books, "4")
+    amended(orders, ours, count="10")
+    look(books, 2)
+    assert WorkItem.objects.shown(VENUE).get().kind == "changed_elsewhere"
+
+
 # --- made larger, and filled beyond what was approved
 
 

@@ -160,7 +160,7 @@ def test_a_comparison_does_not_take_our_own_decrease_for_a_strangers_change(
         found = Reconciled()
         Reconciler(VENUE, exchange, exchange).orders(found)  # type: ignore[arg-type]
         assert found.differences == []
-    exchange._change("venue-1", initial_quantity=D(7))
+    exchange._change("venue-1", initial_quantity=D(7), remaining_quantity=D(7))
     found = Reconciled()
     Reconciler(VENUE, exchange, exchange).orders(found)  # type: ignore[arg-type]
     assert [each.kind for each in found.differences] == ["changed_elsewhere"]

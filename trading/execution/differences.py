@@ -101,12 +101,13 @@ def of_terms(ours: Sequence[Order], on_book: Mapping[str, OrderReport], found: R
 
 def _changed_to(order: Order, report: OrderReport) -> tuple[Decimal, Decimal] | None:
     """Quantity and price that somebody else gave an order of ours; None when it stands as we left it."""
-    price = order.terms.yes_price
+    total = report.filled_quantity + report.remaining_quantity
     if order.decrease_requested_by == ELSEWHERE or is_reduced_elsewhere(order, report):
-        return report.filled_quantity + report.remaining_quantity, report.price
-    theirs = (report.initial_quantity, report.price)
-    # A decrease of ours leaves the first count as it was; the renewal after it names the smaller total.
-    return None if theirs in ((order.quantity, price), (order.standing_quantity, price)) else theirs
+        return total, report.price
+    # A decrease of ours leaves the first count as it was; each renewal after one names the total of then.
+    is_ours = order.standing_quantity <= report.initial_quantity <= order.quantity
+    is_as_left = is_ours and total <= order.standing_quantity and report.price == order.terms.yes_price
+    return None if is_as_left else (report.initial_quantity, report.price)
 
 
 def _told(quantity: Decimal, yes_price: Decimal) -> str:
