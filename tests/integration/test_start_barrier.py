@@ -16,17 +16,19 @@ from django.db.models import F
 
 from kalshi_site import guards, locks
 from kalshi_site.models import Lease
+from portfolio import risk
 from portfolio.models import Position, TradingState
 from tests import factories
 from tests.fakes import FakeExchange, fill
 from trading.domain.orders import BookSide, OrderState
-from trading.exchange.reports import FillReport
-from trading.execution import process
+from trading.exchange.reports import BalanceReport, FillReport
+from trading.execution import adoption, process
 from trading.execution.exits import close_position
 from trading.execution.process import Execution
 from trading.execution.reconcile import Reconciler
 from trading.execution.router import Router
-from trading.models import Fill, Order
+from trading.execution.work_items import acknowledge
+from trading.models import Fill, Order, WorkItem
 
 D = Decimal
 VENUE = factories.VENUE
@@ -125,6 +127,96 @@ def test_the_naive_barrier_that_looks_once_pauses_for_lag(
     assert mode() == "REDUCING"
 
 
+def test_cash_that_differs_pauses_trading(execution: Execution, exchange: FakeExchange) -> None:
+    """Naive: positions alone are compared, and a desk whose money is not what it believes goes on to spend it."""
+    exchange.cash -= D(5)
+    execution.barrier()
+    assert (mode(), "cash" in TradingState.objects.get(venue=VENUE, scope="").reason) == ("REDUCING", True)
+
+
+def test_cash_that_moves_from_look_to_look_is_that_of_fills_between_two_reads(
+    execution: Execution, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naive: whatever the last look sees is believed. A fill after the list of fills was read is in the cash only."""
+    proper = exchange.balance
+
+    def trading() -> BalanceReport:
+        exchange.cash -= D("0.5")
+        return proper()
+
+    monkeypatch.setattr(exchange, "balance", trading)
+    execution.barrier()
+    assert mode() == "ACTIVE"
+
+
+def test_cash_that_an_order_without_an_outcome_may_explain_pauses_nothing(
+    execution: Execution, exchange: FakeExchange
+) -> None:
+    factories.OrderFactory(state="unknown", venue_order_id=None)
+    exchange.cash -= D(5)
+    execution.barrier()
+    assert mode() == "ACTIVE"
+
+
+def listed(exchange: FakeExchange, **changes: str) -> Order:
+    """An order that the exchange lists as resting."""
+    order = factories.OrderFactory(state="resting", venue_order_id="venue-1")
+    body = {"client_order_id": order.client_order_id, "ticker": order.ticker, "side": "bid"}
+    exchange.rest({**body, "price": "0.5000", "count": "10.00", **changes})
+    return order
+
+
+def test_an_order_that_rests_at_other_terms_than_were_approved_pauses_trading(
+    execution: Execution, exchange: FakeExchange
+) -> None:
+    order = listed(exchange, price="0.9000")
+    execution.barrier()
+    assert (mode(), order.public_id in TradingState.objects.get(venue=VENUE, scope="").reason) == (
+        "REDUCING",
+        True,
+    )
+
+
+def test_an_order_that_is_over_here_and_rests_there_pauses_trading(
+    execution: Execution, exchange: FakeExchange
+) -> None:
+    listed(exchange)
+    Order.objects.update(state="canceled")
+    execution.barrier()
+    assert mode() == "REDUCING"
+
+
+def test_a_record_that_cannot_be_taken_in_pauses_a_start(
+    execution: Execution, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A desk that runs goes on beside it, and people are told. At the start nobody knows yet what the books lack."""
+
+    def odd(*_: object) -> None:
+        raise ValueError("a column that nobody foresaw")
+
+    listed(exchange)
+    monkeypatch.setattr(adoption, "followed", odd)
+    execution.barrier()
+    assert (mode(), "nobody foresaw" in TradingState.objects.get(venue=VENUE, scope="").reason) == (
+        "REDUCING",
+        True,
+    )
+
+
+@pytest.mark.parametrize(("more", "wanted"), [("0", "ACTIVE"), ("1", "REDUCING")])
+def test_what_a_person_has_answered_for_pauses_no_start_and_more_than_that_does(
+    execution: Execution, exchange: FakeExchange, more: str, wanted: str
+) -> None:
+    exchange.cash -= D(5)
+    for _ in range(2):
+        execution.reconciler.run()
+    acknowledge(item=WorkItem.objects.get(kind="cash_drift"), actor="operator", reason="interest")
+    risk.resume(venue=VENUE, actor="operator", reason="it is known")
+    exchange.cash -= D(more)
+    execution.barrier()
+    assert mode() == wanted
+
+
 def test_what_filled_while_we_were_away_is_booked_before_the_first_claim(
     execution: Execution, exchange: FakeExchange
 ) -> None:
@@ -194,6 +286,10 @@ class Slow(FakeExchange):
     def positions(self, **asked: Any) -> Any:
         self._read("positions")
         return super().positions(**asked)
+
+    def balance(self) -> Any:
+        self._read("balance")
+        return super().balance()
 
 
 @pytest.mark.parametrize("renews", [True, False])

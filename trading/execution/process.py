@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import close_old_connections, connection
 
 from kalshi_site import guards, locks
 from portfolio import risk
-from trading.domain.orders import OrderState
 from trading.exchange.errors import ExchangeError
 from trading.execution import differences, halting, liquidation
+from trading.execution.barrier import Sight, lasting, objections
 from trading.execution.comparison import Reconciled
 from trading.execution.decreases import Decreases
 from trading.execution.last_resort import LastResort
@@ -112,7 +112,7 @@ class Execution:
         )
 
     def barrier(self, between: Callable[[], object] | None = None) -> None:
-        """One whole comparison with the exchange before anything is claimed; positions that differ pause trading.
+        """One whole comparison with the exchange before anything is claimed; what differs at two looks pauses trading.
 
         `between` is called between two words with the exchange; without one only cancels go on there.
         Raises GuardsMissing, and ExchangeError while the exchange is out of reach: nothing is claimed then.
@@ -122,38 +122,38 @@ class Execution:
         risk.accept_build(venue=self.router.venue, build=self.router.build, actor="execution", is_first=True)
         mark_overdue(self.router.venue)
         opened_at = self.reconciler.open_account()
+        before = None
         for look in range(BARRIER_LOOKS):
             if look:  # reads lag writes: what was booked a moment ago may be listed in a moment
                 self.stop.wait(BARRIER_PAUSE)
-            found = Reconciled()
-            between()
-            self.reconciler.orders(found, between=between)
-            between()
-            self.reconciler.fills(found, opened_at)
-            between()
-            self.reconciler.settlements(found, opened_at)
-            between()
-            if not (drifted := self._drifted(found)):
+            seen = objections(self.router.venue, self._compared(opened_at, between))
+            if not seen:
                 return
-        self._pause_for(drifted)
+            remaining, before = lasting(seen, before), seen
+        if remaining:
+            self._pause_for(remaining)
 
-    def _drifted(self, found: Reconciled) -> dict[str, str]:
-        """The positions that differ. Where an order's outcome is unknown they may; its market is blocked anyway."""
-        differences.of_positions(self.router.venue, self.reconciler.account.positions(), found)
-        doubtful = Order.objects.filter(
-            venue=self.router.venue, state__in=(OrderState.SENDING, OrderState.UNKNOWN)
-        ).values_list("ticker", flat=True)
-        return {
-            ticker: drift for ticker, drift in found.position_drift.items() if ticker not in set(doubtful)
-        }
+    def _compared(self, opened_at: datetime, between: Callable[[], object]) -> Reconciled:
+        """One look at everything."""
+        venue, account, found = self.router.venue, self.reconciler.account, Reconciled()
+        between()
+        self.reconciler.orders(found, between=between)
+        between()
+        self.reconciler.fills(found, opened_at)
+        between()
+        self.reconciler.settlements(found, opened_at)
+        between()
+        differences.of_positions(venue, account.positions(), found)
+        between()
+        differences.of_cash(venue, account.balance(), found)
+        return found
 
-    def _pause_for(self, drifted: dict[str, str]) -> None:
+    def _pause_for(self, remaining: Mapping[Sight, str]) -> None:
         """Only exits pass until a person has compared: the desk is not dead, and cancels and exits go on."""
-        named = "; ".join(f"{ticker}: {drift}" for ticker, drift in sorted(drifted.items())[:3])
-        log.error("execution.barrier.drift", extra={"positions": drifted})
-        risk.reduce(
-            venue=self.router.venue, actor="execution", reason=f"at the start positions differ: {named}"[:300]
-        )
+        words = sorted(remaining.values())
+        log.error("execution.barrier.differs", extra={"differences": words})
+        reason = f"at the start the exchange differs: {'; '.join(words[:3])}"
+        risk.reduce(venue=self.router.venue, actor="execution", reason=reason[:300])
 
     def _sell_out(self, held: locks.Held) -> None:
         """One look at the liquidation that a person asked for. Its faults keep neither cancels nor claims waiting."""
