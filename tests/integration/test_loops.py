@@ -25,6 +25,7 @@ from trading.engine.decision_cycle import decision_cycle
 from trading.engine.housekeeping import forget
 from trading.engine.ideas import Appetite
 from trading.engine.update_cycle import standing_drift, update_cycle
+from trading.exchange.errors import NoAnswer
 from trading.exchange.reports import PublicTrade, SettlementReport
 from trading.execution.reconcile import Reconciler
 from trading.models import Cycle, Market, Quote
@@ -196,6 +197,23 @@ def test_the_first_comparison_opens_the_account_and_draws_a_point_of_equity() ->
     assert found is not None and found.is_clean
     assert ledger.cash(VENUE) == D(10_000)
     assert EquityPoint.objects.get().equity == D(10_000)
+
+
+def test_what_must_hold_is_asked_also_while_the_exchange_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Naive: it is asked after a comparison that came to its end, and a day's outage hides every breach."""
+    exchange = FakeExchange()
+    Position.objects.create(venue=VENUE, ticker="SIMX", event_ticker="SIMX", cost=D(1))
+
+    def silent(**_: Any) -> Any:
+        raise NoAnswer("no answer")
+
+    monkeypatch.setattr(exchange, "orders", silent)
+    with pytest.raises(NoAnswer):
+        update_cycle(reconciler=reconciler(exchange))
+    cycle = Cycle.objects.get()
+    assert (cycle.outcome, cycle.detail["broken"]) == ("failed", {"costly_nothing": 1})
 
 
 def test_a_difference_seen_twice_is_drift() -> None:

@@ -76,10 +76,10 @@ def _compare(reconciler: Reconciler, cycle: Cycle) -> Reconciled:
         outcome = "odd" if found.odd else "clean" if found.is_clean else "drift"
         detail |= {"drift": str(found.drift), "positions": found.position_drift, "fills": found.fills}
         detail |= {"odd": found.odd, "areas": found.areas}
-        detail |= {"broken": {breach.name: breach.count for breach in _checked(reconciler.venue)}}
         ledger.record_equity(venue=reconciler.venue, at=timezone.now())
         return found
-    finally:
+    finally:  # our own books can be judged while the exchange cannot be read
+        detail |= {"broken": {breach.name: breach.count for breach in _checked(reconciler.venue)}}
         Cycle.objects.filter(pk=cycle.pk).update(finished_at=timezone.now(), outcome=outcome, detail=detail)
 
 
