@@ -92,7 +92,7 @@ class Breaker:
         self._blocks = blocks and self._rules.blocks
 
     def allows(self) -> bool:
-        """Whether a call may go out now. A yes while half open is the one probe: make the call."""
+        """Whether a call may go out now. A yes while half open is the one probe: make the call, or give it back."""
         memory = shelf().peek(self.name)
         if memory.state is State.CLOSED or not self._blocks:
             return True
@@ -105,6 +105,11 @@ class Breaker:
 
         shelf().change(self.name, move)
         return passes
+
+    def unused(self) -> None:
+        """The call that was allowed did not go out, for a reason of our own: the next may be the probe."""
+        if shelf().peek(self.name).state is State.HALF_OPEN:
+            shelf().change(self.name, lambda memory: law.give_back(memory, time.time()))
 
     def succeeded(self) -> None:
         """The dependency answered: close."""

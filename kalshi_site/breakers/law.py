@@ -73,6 +73,11 @@ def admit(memory: Memory, rules: Rules, now: float) -> tuple[Memory, bool]:
     return replace(memory, state=State.HALF_OPEN, since=began, until=now + rules.probe), True
 
 
+def give_back(memory: Memory, now: float) -> Memory:
+    """After a yes that was not made use of: the next who asks is the probe, at once."""
+    return replace(memory, until=now) if memory.state is State.HALF_OPEN else memory
+
+
 def succeed(memory: Memory, now: float) -> Memory:
     """After an answer: closed, whatever was before. A late answer of an earlier call proves as much as a probe."""
     if memory.is_clean:

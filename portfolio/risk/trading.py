@@ -148,7 +148,8 @@ def pause(
 def halt(*, venue: str, actor: str, reason: str, scope: str = ALL) -> TradingState:
     """HALTED: nothing new, working orders are canceled. Needs no version, for the way out is never blocked.
 
-    Asked for again it stays the same stop, but is proven anew: an order may have appeared since the last proof.
+    Asked for again it is a newer version of the same stop, with its epoch: a resume that was decided before it is
+    refused, and it is proven anew, for an order may have appeared since the last proof.
     """
     return _set_mode(venue, scope, TradingState.Mode.HALTED, actor, reason, None)
 
@@ -221,7 +222,7 @@ def _set_mode(
     if version is not None and version != row.version:
         raise StaleVersion(row, version, row)
     if row.mode == mode == TradingState.Mode.HALTED:
-        return _prove_anew(row, actor, reason)
+        return _stop_again(row, actor, reason)
     if row.mode == mode or (by_itself and row.mode != TradingState.Mode.ACTIVE):
         return row
     if mode == TradingState.Mode.REDUCING and row.mode == TradingState.Mode.HALTED:
@@ -247,14 +248,19 @@ def _set_mode(
     return fresh
 
 
-def _prove_anew(row: TradingState, actor: str, reason: str) -> TradingState:
-    """Let the exchange's list be asked again for this stop. The version stays, as when it was cleared."""
-    if row.cleared_at is None:
-        return row
-    row.cleared_at = None
-    TradingState.objects.filter(pk=row.pk).update(cleared_at=None)
-    _tell(row, actor, reason)
-    return row
+def _stop_again(row: TradingState, actor: str, reason: str) -> TradingState:
+    """Let the exchange's list be asked again, and let no resume pass that does not know of this."""
+    fresh = compare_and_set(
+        row,
+        reason=reason or row.reason,
+        changed_by=actor,
+        changed_at=timezone.now(),
+        cleared_at=None,
+        resume_asked_by="",
+    )
+    _remember(fresh, row.mode, actor, reason)
+    _tell(fresh, actor, reason)
+    return fresh
 
 
 def _tell(row: TradingState, actor: str, reason: str, *, by_itself: bool = False) -> None:

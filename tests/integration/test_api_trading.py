@@ -219,8 +219,11 @@ def test_trading_is_paused_stopped_and_resumed(caller: Caller) -> None:
     assert (paused.json()["mode"], paused.json()["reason"]) == ("REDUCING", "news")
     stopped = caller.post("/trading/halt", key=None)
     assert (stopped.json()["mode"], stopped.json()["kill_epoch"]) == ("HALTED", 1)
-    assert caller.post("/trading/halt", key=None).json() == stopped.json()
-    seen = stopped["ETag"]
+    again = caller.post("/trading/halt", key=None)
+    assert (again.json()["mode"], again.json()["kill_epoch"]) == ("HALTED", 1)
+    overtaken = caller.post("/trading/resume", {"reason": "all clear"}, If_Match=stopped["ETag"])
+    assert code_of(overtaken) == "E204", "a newer stop stands"
+    seen = again["ETag"]
     assert code_of(caller.post("/trading/resume", {"reason": "blind"})) == "E203"
     assert code_of(caller.post("/trading/resume", If_Match=seen)) == "E010"
     resumed = caller.post("/trading/resume", {"reason": "all clear"}, If_Match=seen)

@@ -6,17 +6,20 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.utils import timezone
 
 from approvals import decisions
 from approvals.models import Proposal
-from kalshi_site import locks
+from kalshi_site import breakers, locks
+from kalshi_site.breakers.memories import shelf
+from portfolio.models import Reservation
 from tests import factories
 from tests.fakes import FakeExchange
 from tests.scripted_exchange import Step, answers, hangs_up, serving
@@ -34,7 +37,7 @@ from trading.exchange.outcomes import Unknown
 from trading.exchange.reads import Reads
 from trading.exchange.transport import Transport
 from trading.execution.router import Router
-from trading.models import Order
+from trading.models import Order, Quote
 
 VENUE = factories.VENUE
 SIGNER = Signer("key-1", Ed25519PrivateKey.generate())
@@ -59,6 +62,9 @@ class Ear:
 
     def allows(self) -> bool:
         return not self.is_open
+
+    def unused(self) -> None:
+        self.heard.append("unused")
 
     def succeeded(self) -> None:
         self.heard.append("good")
@@ -186,6 +192,43 @@ class TestExecution:
         Order.objects.update(cancel_requested_at=Order.objects.get().created_at)
         router(exchange, Ear(is_open=True)).round(held)
         assert exchange.book["venue-1"].state == "canceled"
+
+    @pytest.mark.usefixtures("past_the_guards")
+    def test_what_waits_too_long_for_an_open_breaker_is_voided_and_keeps_no_money(
+        self, held: locks.Held
+    ) -> None:
+        exchange, proposal = FakeExchange(), approved()
+        long_ago = timezone.now() - timedelta(minutes=2)
+        Proposal.objects.filter(pk=proposal.pk).update(decided_at=long_ago)
+        router(exchange, Ear(is_open=True)).round(held)
+        proposal.refresh_from_db()
+        assert (proposal.state, exchange.sent) == ("voided", [])
+        assert Reservation.objects.get(key=proposal.public_id).released_at is not None
+
+    def test_a_probe_that_came_to_nothing_is_given_back(self, held: locks.Held) -> None:
+        assert self.sent_by_a_probe_whose_first_is_void(held) == 1
+
+    def test_the_naive_router_spends_its_probe_on_what_is_void(
+        self, held: locks.Held, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(breakers.Breaker, "unused", lambda _: None)
+        assert self.sent_by_a_probe_whose_first_is_void(held) == 0
+
+    @staticmethod
+    def sent_by_a_probe_whose_first_is_void(held: locks.Held) -> int:
+        breaker, exchange = breakers.Breaker("exchange_write"), FakeExchange()
+        first = approved(market=factories.quoted_market(ticker="SIMTEST-0"))
+        approved(market=factories.quoted_market(ticker="SIMTEST-1"))
+        long_ago = timezone.now() - timedelta(hours=1)
+        Quote.objects.filter(market__ticker=first.ticker).update(as_of=long_ago, verified_at=long_ago)
+        for _ in range(3):
+            breaker.failed("no answer")
+        assert router(exchange, breaker).round(held) == 0, "the real one is open after three"
+        shelf().change(breaker.name, lambda memory: replace(memory, until=time.time()))
+        sent = router(exchange, breaker).round(held)
+        first.refresh_from_db()
+        assert first.state == "voided"
+        return sent
 
     def test_the_naive_router_goes_on_sending_to_an_exchange_that_answers_nothing(
         self, held: locks.Held

@@ -40,6 +40,16 @@ BODY = create_body(
     time_in_force=TimeInForce.GTC,
 )
 
+EXIT = create_body(
+    ticker="T",
+    client_order_id="kp-1",
+    book_side=BookSide.ASK,
+    quantity=Decimal(1),
+    yes_price=Decimal("0.42"),
+    time_in_force=TimeInForce.IOC,
+    reduce_only=True,
+)
+
 
 def ahead(step: Step, seconds: float) -> Step:
     """The same answer from a server whose clock is ahead."""
@@ -121,6 +131,14 @@ def test_an_order_is_not_signed_while_our_clock_is_off(
     assert isinstance(outcome, NotSent)
     assert "E611" in outcome.reason
     assert exchange.requests == []
+
+
+def test_an_exit_is_signed_by_the_exchange_s_time_all_the_same(
+    skewed: tuple[ScriptedExchange, Orders], link: Link
+) -> None:
+    exchange, orders = skewed
+    assert isinstance(orders.send_create(EXIT, link.clock.now_ms()), Accepted)
+    assert len(exchange.requests) == 1
 
 
 def test_a_way_out_is_signed_by_the_exchange_s_time_all_the_same(

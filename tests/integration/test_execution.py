@@ -33,6 +33,7 @@ from trading.execution import cancels, fills, lifecycle
 from trading.execution import router as router_module
 from trading.execution.claims import ClaimRules
 from trading.execution.comparison import Reconciled
+from trading.execution.exits import close_position
 from trading.execution.own_stream import OwnStream
 from trading.execution.reconcile import Evidence, Reconciler, mark_overdue
 from trading.execution.router import CALL_OFF_EVERY, Router
@@ -125,6 +126,17 @@ def test_while_our_clock_is_off_nothing_is_claimed_and_cancels_go_on(
     assert [report.state for report in exchange.book.values()] == [OrderState.CANCELED]
     waiting.refresh_from_db()
     assert waiting.state == "approved"
+
+
+@pytest.mark.usefixtures("past_the_guards")
+def test_while_our_clock_is_off_an_exit_goes_out(exchange: FakeExchange, held: locks.Held) -> None:
+    exchange.behaviour = fill
+    approved()
+    router(exchange).round(held)
+    reconciler(exchange).run()
+    close_position(venue=VENUE, ticker=Position.objects.get().ticker, actor="op")
+    assert router(exchange, clock=VenueTime(is_steady=False)).round(held) == 1
+    assert exchange.sent[-1]["reduce_only"]
 
 
 def test_a_second_round_sends_nothing_more(exchange: FakeExchange, held: locks.Held) -> None:

@@ -28,10 +28,11 @@ from portfolio.models import Position
 from tests import factories
 from tests.callers import Caller, code_of
 from tests.fakes import FakeExchange, accept, fill
+from trading.engine import update_cycle
 from trading.exchange.errors import NoAnswer
 from trading.execution import liquidation, liquidation_plan, stand_in
 from trading.execution.process import Execution
-from trading.execution.reconcile import Reconciler
+from trading.execution.reconcile import Evidence, Reconciler
 from trading.execution.router import Router
 from trading.models import Liquidation, Order, Quote
 
@@ -551,3 +552,8 @@ def test_over_rest_it_takes_the_word_and_a_key_and_is_done_once(order: Order) ->
     assert shown["last"]["id"] == first.json()["id"]
     assert shown["plan"][0]["proceeds"] == "4.800000"
     assert [step["text"] for step in shown["last"]["steps"]] == ["fire"]
+
+
+def test_a_liquidation_outlasts_the_verdict_on_an_exit_that_was_lost() -> None:
+    rule = Evidence()
+    assert rule.latest_arrival + rule.scans * (rule.scan_gap + update_cycle.INTERVAL) < liquidation.WITHIN

@@ -22,6 +22,7 @@ from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks, wiring
 from kalshi_site.models import AuditEntry, Lease
+from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from portfolio.models import Position, TradingState
 from tests import factories
@@ -412,7 +413,7 @@ def test_a_stop_that_is_asked_for_again_cancels_what_appeared_since_and_is_prove
     assert first.cleared_at is not None
     assert second.cleared_at is not None
     assert second.cleared_at > first.cleared_at
-    assert (second.version, second.kill_epoch) == (first.version, first.kill_epoch)
+    assert (second.version, second.kill_epoch) == (first.version + 1, first.kill_epoch)
     assert AuditEntry.objects.filter(verb="trading.halt").count() == 2
 
 
@@ -450,6 +451,20 @@ def test_a_live_desk_is_resumed_by_two_persons() -> None:
     assert risk.resume(venue="live", actor="two", reason="seen it too").mode == "ACTIVE"
     verbs = list(AuditEntry.objects.order_by("id").values_list("verb", flat=True))
     assert verbs == ["trading.halt", "trading.resume_asked", "trading.resume_asked", "trading.resume"]
+
+
+def test_a_stop_while_stopped_stands_against_a_resume_that_does_not_know_of_it() -> None:
+    seen = risk.halt(venue="live", actor="ann", reason="drill").version
+    with pytest.raises(risk.SecondPersonNeeded):
+        risk.resume(venue="live", actor="ann", reason="all clear", version=seen)
+    risk.halt(venue="live", actor="carl", reason="something new")
+    with pytest.raises(StaleVersion):
+        risk.resume(venue="live", actor="bob", reason="all clear", version=seen)
+    with pytest.raises(risk.SecondPersonNeeded):
+        risk.resume(venue="live", actor="bob", reason="ann has said so")
+    row = risk.trading_state("live")
+    assert (row.mode, row.changed_by, row.reason) == ("HALTED", "carl", "something new")
+    assert AuditEntry.objects.filter(verb="trading.halt", actor="carl").count() == 1
 
 
 @pytest.mark.parametrize("names", [("ann", "ann at the terminal"), ("ann at the terminal", "Ann")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalshi_site.breakers.law import LONGEST_REASON, Memory, Rules, State, admit, fail, succeed
+from kalshi_site.breakers.law import LONGEST_REASON, Memory, Rules, State, admit, fail, give_back, succeed
 
 RULES = Rules(opens_after=3, rest=5.0, longest_rest=60.0, probe=15.0)
 NOW = 1_000_000.0
@@ -45,6 +45,13 @@ def test_a_probe_that_nobody_heard_of_again_is_lost_and_another_goes() -> None:
     memory, _ = admit(opened(), RULES, NOW + 6)
     _, passes = admit(memory, RULES, NOW + 6 + RULES.probe + 0.1)
     assert passes
+
+
+def test_a_probe_that_was_not_used_goes_to_the_next_and_no_rest_is_shortened() -> None:
+    memory, _ = admit(opened(), RULES, NOW + 6)
+    _, passes = admit(give_back(memory, NOW + 6.1), RULES, NOW + 6.2)
+    assert passes
+    assert give_back(opened(), NOW + 1) == opened()
 
 
 def test_a_probe_that_fails_doubles_the_rest_up_to_its_bound() -> None:

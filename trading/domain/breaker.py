@@ -9,7 +9,13 @@ class Breaker(Protocol):
     """Guards the calls to one dependency. None of its methods raises."""
 
     def allows(self) -> bool:
-        """Whether a call may go out now. A yes while the dependency is on trial is the one probe: make the call."""
+        """Whether a call may go out now. A yes while the dependency is on trial is the one probe: make the call, or
+        say that it is unused.
+        """
+        ...
+
+    def unused(self) -> None:
+        """The call that was allowed did not go out, for a reason of our own."""
         ...
 
     def succeeded(self) -> None:
@@ -26,6 +32,8 @@ class NoBreaker:
 
     def allows(self) -> bool:
         return True
+
+    def unused(self) -> None: ...
 
     def succeeded(self) -> None: ...
 

@@ -30,7 +30,7 @@ from trading.domain.breaker import Breaker
 from trading.exchange import drift, tls
 from trading.exchange.answering import Answering
 from trading.exchange.auth import Signer
-from trading.exchange.errors import NoAnswer, TooLate, Unreachable, Untrusted
+from trading.exchange.errors import NoAnswer, TooLate, Unreachable, Unsent, Untrusted
 from trading.exchange.link import Link
 from trading.exchange.tariff import Charge
 from trading.exchange.venue_clock import VenueClock
@@ -186,6 +186,9 @@ def counted(breaker: Breaker, ask: Callable[[], Answer]) -> Answer:
         answer = ask()
     except (Unreachable, NoAnswer) as error:
         breaker.failed(str(error))
+        raise
+    except Unsent:
+        breaker.unused()
         raise
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         breaker.failed(f"HTTP {answer.status}")

@@ -28,7 +28,8 @@ Outcome = TypeVar("Outcome")
 class Write:
     """A request that changes something. `items` and `exchange_index` say what it is billed for (API.md 7).
 
-    `adds_risk`: it is not signed while our clock is off, for deadlines and expiries of ours would be wrong.
+    `adds_risk`: the breaker of order writes counts it, not that of the ways out. `needs_clock`: it is not signed while
+    our clock is off, for deadlines and expiries of ours would be wrong.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Write:
     items: int = 1
     exchange_index: int | None = None
     adds_risk: bool = False
+    needs_clock: bool = False
 
 
 class _Stamped(Payload):
@@ -61,7 +63,7 @@ def send_once(
     clock = line.link.clock
     breaker = line.link.writes if write.adds_risk else line.link.cancels
     try:
-        if write.adds_risk:
+        if write.needs_clock:
             clock.require_steady()
         answer = counted(
             breaker,

@@ -79,11 +79,13 @@ def claim(
     rules: ClaimRules,
     clock: Callable[[], datetime] = timezone.now,
     build: str = "",
+    only_void: bool = False,
 ) -> Order | None:
     """Judge once more on fresh numbers, claim, and insert the order as `sending`. None when it was voided instead,
     or must wait.
 
-    `clock` is the exchange's time: the order is signed by it and its expiry is counted from it.
+    `clock` is the exchange's time: the order is signed by it and its expiry is counted from it. `only_void`: it may not
+    be sent now, and is looked at only for a reason why it never will be.
 
     Raises Outrun (another execution has taken over), OtherBuild (this code may not claim; a person's own exit passes),
     NetMissing (it waits until its net is made), WrongState or StaleVersion (another claim was first).
@@ -107,6 +109,8 @@ def claim(
         body = _body(order, group)
         if hash_of_terms(body, fresh) != fresh.terms_hash:
             proposals.void(proposal=fresh, reason="E208: the bytes say something else than what was approved")
+            return None
+        if only_void:
             return None
         if rules.needs_group and group is None and not fresh.reduce_only:
             raise NetMissing(market.exchange_index)

@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 NONE_LATE: Final[Mapping[str, Decimal]] = MappingProxyType({})
 LEAST_SLIPPAGE, MOST_SLIPPAGE = Decimal(0), Decimal("0.99")
-WITHIN: Final = timedelta(seconds=60)  # for the whole of it
+# For the whole of it: an exit without an answer holds its market until it is proven absent, 90 s and two looks later.
+WITHIN: Final = timedelta(minutes=3)
 CLEARING: Final = timedelta(seconds=5)  # so long selling waits for the proof that working orders are gone
 TRIES: Final = 5  # exits in one market: a book refills while we sell
 SELLING, WORKING, NO_PRICE = "selling", "an exit is working", "no price yet"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from approvals.domain.lifecycle import WrongState
 from approvals.models import Proposal
@@ -95,13 +96,8 @@ class Router:
         """One look at the database: halt first, then cancels, then claims. Returns how many orders were sent."""
         began = looked_at = time.monotonic()
         is_stopping = self.call_off()
-        try:
-            self.clock.require_steady()
-        except ClockOff as error:  # what waits is not lost: it is claimed in time, or voided as too old
-            log.error("execution.clock.off", extra={"code": error.code, "error": str(error)})
-            return 0
         self._netless.clear()
-        sent, outbox = 0, deque(_outbox(self.venue))
+        sent, outbox = 0, self._outbox()
         claimed, ahead = None, Ahead()
         try:
             while claimed or outbox:
@@ -122,14 +118,41 @@ class Router:
             raise
         return sent
 
-    def _may_try(self, proposal: Proposal) -> bool:
-        """Not while the breaker of order writes is open, nor without a net: the approval waits. An exit always may."""
-        if proposal.reduce_only or proposal.is_manual_exit:
-            return True
+    def _outbox(self) -> deque[Proposal]:
+        """What waits to be sent. While our clock is off only exits: no expiry of ours is in them."""
+        waiting = _outbox(self.venue)
+        try:
+            self.clock.require_steady()
+        except ClockOff as error:  # the others are not lost: they are claimed in time, or voided as too old
+            log.error("execution.clock.off", extra={"code": error.code, "error": str(error)})
+            waiting = [each for each in waiting if each.reduce_only]
+        return deque(waiting)
+
+    def _if_it_may(self, proposal: Proposal, take: Callable[..., Claimed | None]) -> Claimed | None:
+        """Let `take` claim it; not while the breaker of order writes is open, nor without a net. An exit always may.
+
+        What waits so is voided once it is too old: it keeps nobody's money. What is allowed and comes to nothing is
+        no probe of the exchange: the next may be that.
+        """
+        if proposal.reduce_only:
+            return take(proposal)
+        is_late = self._is_late(proposal)
+        if self._netless and Market.objects.shard_of(proposal.ticker) in self._netless and not is_late:
+            return None
         if not self.breaker.allows():
             log.info("execution.breaker.open", extra={"proposal": proposal.public_id})
-            return False
-        return not self._netless or Market.objects.shard_of(proposal.ticker) not in self._netless
+            return take(proposal, only_void=True) if is_late else None
+        claimed = None
+        try:
+            claimed = take(proposal)
+        finally:
+            if claimed is None:
+                self.breaker.unused()
+        return claimed
+
+    def _is_late(self, proposal: Proposal) -> bool:
+        decided_at = proposal.decided_at
+        return decided_at is None or timezone.now() - decided_at > self.rules.approval_life
 
     def call_off(self) -> bool:
         """Cancel what shall not stand any more; True while a stop is not proven to be at rest.
@@ -156,13 +179,12 @@ class Router:
         return claimed is not None
 
     def _take_next(self, outbox: deque[Proposal], held: Held) -> Claimed | None:
-        proposal = outbox.popleft()
-        return self._take(proposal, held) if self._may_try(proposal) else None
+        return self._if_it_may(outbox.popleft(), partial(self._take, held=held))
 
-    def _take(self, proposal: Proposal, held: Held) -> Claimed | None:
+    def _take(self, proposal: Proposal, held: Held, *, only_void: bool = False) -> Claimed | None:
         """Claim one proposal; where its net is missing, make that first. None when it was voided, or must wait."""
         try:
-            return self._claim(proposal, held)
+            return self._claim(proposal, held, only_void=only_void)
         except NetMissing as missing:
             # Nothing was written. Once the net stands there is a group, so this ends.
             return self._take(proposal, held) if self._make_net(missing.exchange_index) else None
@@ -181,9 +203,8 @@ class Router:
         if following.reduce_only or following.ticker == under_way.order.ticker:
             return
         try:
-            if self._may_try(following):
-                ahead.claimed = self._claim(following, held)
-                outbox.popleft()
+            ahead.claimed = self._if_it_may(following, partial(self._claim, held=held))
+            outbox.popleft()
         except NetMissing:
             pass  # to make one is a word with the exchange
         except Exception as error:
@@ -200,7 +221,7 @@ class Router:
             except Exception:  # without a word since its claim, it is looked for like any other
                 log.exception("execution.ahead.unsaid", extra={"order": ahead.claimed.order.public_id})
 
-    def _claim(self, proposal: Proposal, held: Held) -> Claimed | None:
+    def _claim(self, proposal: Proposal, held: Held, *, only_void: bool = False) -> Claimed | None:
         started = time.monotonic()
         try:
             order = claim(
@@ -210,6 +231,7 @@ class Router:
                 rules=self.rules,
                 clock=self.clock.now,
                 build=self.build,
+                only_void=only_void,
             )
         except (StaleVersion, WrongState):
             return None
@@ -228,6 +250,8 @@ class Router:
         self.checkpoint("answered")
         lifecycle.record_outcome(order, outcome)
         self.checkpoint("recorded")
+        if isinstance(outcome, NotSent):
+            self.breaker.unused()
         if self.nets is not None:
             self.nets.heed(order, outcome)
 

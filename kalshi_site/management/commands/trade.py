@@ -54,7 +54,10 @@ class Command(BaseCommand):
         )
         parser.add_argument("--reason", default="", help="kept in the history and the audit trail")
         parser.add_argument(
-            "--within", type=float, default=WITHIN, help="seconds to wait for a stop to be at rest"
+            "--within",
+            type=float,
+            help=f"seconds to wait for a stop to be at rest ({WITHIN:.0f}), or for a liquidation"
+            f" ({liquidation.WITHIN.total_seconds():.0f})",
         )
         parser.add_argument("--slippage", default="0.05", help="liquidate: most dollars below the best bid")
         parser.add_argument("--yes", action="store_true", help="liquidate without the question")
@@ -82,7 +85,7 @@ class Command(BaseCommand):
         state = _act(act, scope, _actor(), options["reason"])
         if doubt := risk.doubt_of(scope):
             self.stderr.write(doubt)
-        at_rest = act != "halt" or self._wait(options["within"])
+        at_rest = act != "halt" or self._wait(WITHIN if options["within"] is None else options["within"])
         if at_rest:
             state.refresh_from_db()
         if act == "pause" and state.mode == TradingState.Mode.HALTED:
@@ -157,18 +160,20 @@ class Command(BaseCommand):
             ) from error
         if not options["yes"] and input("Sell everything that is held? Type LIQUIDATE: ") != "LIQUIDATE":
             raise CommandError("nothing was done", returncode=3)
+        given = options["within"]
+        within = liquidation.WITHIN if given is None else timedelta(seconds=given)
         try:
             row = liquidation.request(
                 venue=settings.KALSHI_PROFILE,
                 actor=_actor(),
                 reason=options["reason"] or "liquidation",
                 slippage=slippage,
-                within=timedelta(seconds=options["within"]),
+                within=within,
             )
         except liquidation.SlippageOutOfRange as error:
             raise CommandError(f"{error.code} {error}", returncode=2) from error
         wake()
-        over = self._follow(row, options["within"] + GRACE)
+        over = self._follow(row, within.total_seconds() + GRACE)
         left = liquidation.remaining(settings.KALSHI_PROFILE)
         if options["json"]:
             self.stdout.write(json.dumps({"id": row.public_id, "over": over, "remaining": left}))

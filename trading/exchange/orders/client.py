@@ -67,7 +67,14 @@ class Orders:
         sent = msgspec.json.decode(body, type=messages.NewOrder)
         return send_once(
             self._creates,
-            Write("POST", ORDERS, body, exchange_index=sent.exchange_index, adds_risk=True),
+            Write(
+                "POST",
+                ORDERS,
+                body,
+                exchange_index=sent.exchange_index,
+                adds_risk=True,
+                needs_clock=not _is_exit(sent),
+            ),
             partial(answers.accepted, sent),
             signed_ts_ms=signed_ts_ms,
             send_before=send_before,
@@ -84,7 +91,14 @@ class Orders:
         sent = [msgspec.json.decode(body, type=messages.NewOrder) for body in batch]
         outcome = send_once(
             self._creates,
-            Write("POST", f"{ORDERS}/batched", bodies.batch_body(batch), items=len(batch), adds_risk=True),
+            Write(
+                "POST",
+                f"{ORDERS}/batched",
+                bodies.batch_body(batch),
+                items=len(batch),
+                adds_risk=True,
+                needs_clock=True,
+            ),
             partial(answers.accepted_items, sent),
             signed_ts_ms=signed_ts_ms,
             send_before=send_before,
@@ -111,6 +125,7 @@ class Orders:
                 given(subaccount=subaccount),
                 exchange_index=sent.exchange_index,
                 adds_risk=True,
+                needs_clock=True,
             ),
             partial(answers.amended, order_id, sent),
             signed_ts_ms=signed_ts_ms,
@@ -232,6 +247,11 @@ def open_orders(rest_url: str, signer: Signer, *, link: Link | None = None) -> O
         cancels=WriteLine(rest_url, signer, link=link),
         amends=WriteLine(rest_url, signer, timeouts=AMEND_TIMEOUTS, link=link),
     )
+
+
+def _is_exit(sent: messages.NewOrder) -> bool:
+    """Nothing in it goes by our clock, and it opens nothing: a way out."""
+    return sent.reduce_only and sent.expiration_time is None
 
 
 def _order(order_id: str) -> str:
