@@ -55,6 +55,8 @@ def approve(
 ) -> Proposal:
     """Approve exactly what was shown, if it still stands and the gateway still says yes on fresh numbers.
 
+    Where several people must, the same guarded UPDATE counts them, and the last one's approval is the one that counts.
+
     `version` and `terms_hash` are those that the person saw, never those of a row read since. One transaction:
     decision, reservation, history, audit, announcement. The approved row is the outbox. Raises StaleVersion,
     TermsChanged, WrongState, DeadlinePassed, OwnProposal, MayNotDecide, Denied (nothing is written then).
@@ -62,6 +64,7 @@ def approve(
     _may_decide(proposal, actor)
     risk.trading_state(proposal.venue, lock=True)
     fresh = _current(proposal, version, terms_hash, ProposalState.APPROVED)
+    is_enough = fresh.approvals_count + 1 >= fresh.required_approvals
     report = risk.require(
         risk.check_order(
             venue=fresh.venue,
@@ -71,10 +74,11 @@ def approve(
             strategy=fresh.strategy,
         )
     )
-    announce_approval(fresh)  # noted first, so that execution is woken before pages are told
+    if is_enough:
+        announce_approval(fresh)  # noted first, so that execution is woken before pages are told
     approved = move(
         fresh,
-        ProposalState.APPROVED,
+        ProposalState.APPROVED if is_enough else ProposalState.HALF_APPROVED,
         actor=actor.get_username(),
         reason=note,
         version=version,
@@ -83,13 +87,14 @@ def approve(
         approvals_count=fresh.approvals_count + 1,
     )
     _record(approved, version, actor, Decision.Verdict.APPROVE, method, note, report)
-    risk.reserve(
-        venue=approved.venue,
-        key=approved.public_id,
-        terms=approved.terms,
-        event_ticker=approved.event_ticker,
-        report=report,
-    )
+    if is_enough:
+        risk.reserve(
+            venue=approved.venue,
+            key=approved.public_id,
+            terms=approved.terms,
+            event_ticker=approved.event_ticker,
+            report=report,
+        )
     return approved
 
 

@@ -265,7 +265,7 @@ def move(
     """
     require_move(ProposalState(proposal.state), state)
     decision = {"decided_at": timezone.now(), "decided_by": actor, "decision_reason": reason}
-    if state in (ProposalState.CLAIMED, ProposalState.VOIDED):
+    if state in (ProposalState.HALF_APPROVED, ProposalState.CLAIMED, ProposalState.VOIDED):
         decision = {}
     fresh = compare_and_set(
         proposal,

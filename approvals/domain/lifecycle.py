@@ -41,7 +41,16 @@ PROPOSAL_TRANSITIONS: dict[ProposalState, frozenset[ProposalState]] = {
         }
     ),
     _S.HALF_APPROVED: frozenset(
-        {_S.APPROVED, _S.DECLINED, _S.DENIED, _S.EXPIRED, _S.SUPERSEDED, _S.SENT_BACK, _S.WITHDRAWN}
+        {
+            _S.HALF_APPROVED,  # one more of several
+            _S.APPROVED,
+            _S.DECLINED,
+            _S.DENIED,
+            _S.EXPIRED,
+            _S.SUPERSEDED,
+            _S.SENT_BACK,
+            _S.WITHDRAWN,
+        }
     ),
     _S.APPROVED: frozenset({_S.CLAIMED, _S.VOIDED}),
 }

@@ -115,6 +115,34 @@ def test_it_refuses_a_second_decision_on_the_new_version(proposal: Proposal) -> 
         approve(proposal, "approver2", version=2)
 
 
+def test_where_three_must_approve_the_third_flips_it_and_money_is_reserved_once(
+    proposal: Proposal, django_capture_on_commit_callbacks: Any
+) -> None:
+    Proposal.objects.filter(pk=proposal.pk).update(required_approvals=3)
+    seen = []
+    for number in (1, 2, 3):
+        with django_capture_on_commit_callbacks() as woken:
+            row = approve(proposal, f"approver{number}", version=number)
+        reserved = Reservation.objects.filter(key=proposal.public_id).count()
+        seen.append((row.state, row.approvals_count, reserved, row.decided_at is not None))
+        assert Proposal.objects.unclaimed().exists() is (number == 3), "half an approval is no outbox"
+    assert seen == [
+        ("half_approved", 1, 0, False),
+        ("half_approved", 2, 0, False),
+        ("approved", 3, 1, True),
+    ]
+    assert woken
+
+
+def test_one_person_is_not_two_approvals(proposal: Proposal) -> None:
+    Proposal.objects.filter(pk=proposal.pk).update(required_approvals=2)
+    approve(proposal, version=1)
+    with pytest.raises(WrongState):
+        approve(proposal, version=2)
+    proposal.refresh_from_db()
+    assert (proposal.state, proposal.approvals_count) == ("half_approved", 1)
+
+
 def test_it_refuses_after_the_deadline_whatever_the_state(proposal: Proposal) -> None:
     Proposal.objects.update(deadline_at=timezone.now())
     with pytest.raises(DeadlinePassed):
@@ -275,7 +303,8 @@ def test_an_operator_resumes_only_from_the_state_that_was_seen() -> None:
         risk.resume(venue=VENUE, actor="two", reason="all clear", version=seen.version)
     stopped = risk.halt(venue=VENUE, actor="one", reason="drill")
     assert (stopped.mode, stopped.kill_epoch) == ("HALTED", 1)
-    assert risk.halt(venue=VENUE, actor="one", reason="again").version == stopped.version
+    again = risk.halt(venue=VENUE, actor="one", reason="again")
+    assert (again.version, again.kill_epoch) == (stopped.version + 1, stopped.kill_epoch)
 
 
 def held(market: Market, quantity: str = "40") -> None:
