@@ -17,7 +17,7 @@ from django.utils import timezone
 from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks
-from kalshi_site.models import AuditEntry
+from kalshi_site.models import AuditEntry, ChangeLog
 from portfolio import risk
 from portfolio.models import Position
 from tests import factories
@@ -29,7 +29,7 @@ from trading.execution import claims
 from trading.execution import router as router_room
 from trading.execution.claims import ClaimRules
 from trading.execution.exits import close_position
-from trading.execution.nets import Nets, ask_to_reset
+from trading.execution.nets import Nets, ask_to_reset, trip
 from trading.execution.router import Router
 from trading.models import Order, OrderGroup
 
@@ -236,6 +236,63 @@ def test_a_refused_order_tells_of_the_trip_before_the_list_does(
     )
     later.refresh_from_db()
     assert later.state == "voided"
+
+
+def told() -> list[tuple[str, str]]:
+    """The changes of the topic `trading`: key and kind."""
+    return list(ChangeLog.objects.filter(topic="trading").order_by("version").values_list("key", "kind"))
+
+
+def test_a_trip_is_announced_also_when_trading_is_paused_already(groups: FakeGroups) -> None:
+    """Naive: leave it to the pause. Where trading is paused, nobody would learn of the trip."""
+    net = nets(groups)
+    net.ensure(0)
+    risk.pause(venue=VENUE, actor="operator", reason="lunch")
+    ask_to_reset(venue=VENUE, actor="operator", reason="nothing to reset")
+    groups.tripped.add("group-1")
+    net.look()
+    assert told() == [("paper group 0", "created"), ("paper", "reducing"), ("paper group 0", "tripped")]
+
+
+def test_what_is_done_to_a_shards_net_is_announced_with_numbers_that_grow(groups: FakeGroups) -> None:
+    clock = Seconds()
+    net = nets(groups, clock)
+    net.ensure(0)
+    for refused in (None, Refused(404, "not_found", "no such group")):
+        groups.tripped.add("group-1")
+        clock.now += 60
+        net.look()
+        ask_to_reset(venue=VENUE, actor="operator", reason="fixed")
+        groups.failing = refused
+        net.look()
+    groups.failing = None
+    net.ensure(0)
+    changes = list(ChangeLog.objects.filter(key="paper group 0").order_by("version"))
+    assert [each.kind for each in changes] == [
+        *("created", "tripped", "reset_asked", "reset"),
+        *("tripped", "reset_asked", "closed", "created"),
+    ]
+    numbers = [each.object_version for each in changes]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_trip_that_comes_to_nothing_is_not_announced(groups: FakeGroups) -> None:
+    net = nets(groups)
+    net.ensure(0)
+    group = OrderGroup.objects.get()
+    assert trip(group, actor="exchange", reason="once")
+    assert not trip(group, actor="exchange", reason="twice")
+    assert told().count(("paper group 0", "tripped")) == 1
+
+
+def test_who_asks_for_the_state_gets_a_tripped_net_without_an_object(groups: FakeGroups) -> None:
+    nets(groups).ensure(0)
+    trip(OrderGroup.objects.get(), actor="exchange", reason="too many")
+    state_of = Caller.of("viewer").get("/state?topic=trading&expand=object").json()["snapshot"]
+    assert {each["id"]: each["object"] and each["object"]["mode"] for each in state_of} == {
+        "paper": "REDUCING",
+        "paper group 0": None,
+    }
 
 
 def test_a_stop_by_a_person_stays_a_stop_when_a_net_trips(groups: FakeGroups) -> None:

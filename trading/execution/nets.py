@@ -17,7 +17,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from kalshi_site import audit
+from kalshi_site import audit, live
+from kalshi_site.models import AuditEntry
 from kalshi_site.prepared import prepared
 from portfolio import risk
 from trading.exchange.auth import Signer
@@ -70,20 +71,14 @@ class Nets:
 
     @transaction.atomic
     def _keep(self, made: GroupCreated) -> None:
-        OrderGroup.objects.create(
+        group = OrderGroup.objects.create(
             venue=self.venue,
             exchange_index=made.exchange_index,
             venue_group_id=made.order_group_id,
             contracts_limit=self.contracts,
         )
-        audit.record(
-            actor="execution",
-            actor_kind="system",
-            verb="order_group.created",
-            object_type="order_group",
-            object_id=made.order_group_id,
-            contracts=str(self.contracts),
-        )
+        created = _record(group, "created", "execution", actor_kind="system", contracts=str(self.contracts))
+        _tell(group, created)
 
     def look(self) -> None:
         """Every few seconds: resets that a person asked for, the limit of the settings, and what the exchange says."""
@@ -150,12 +145,7 @@ class Nets:
             OrderGroup.objects.filter(pk=group.pk).update(
                 tripped_at=None, tripped_by="", reason="", reset_asked_at=None, reset_asked_by=""
             )
-            audit.record(
-                actor=group.reset_asked_by,
-                verb="order_group.reset",
-                object_type="order_group",
-                object_id=group.venue_group_id,
-            )
+            _tell(group, _record(group, "reset", group.reset_asked_by))
 
 
 @prepared
@@ -169,17 +159,12 @@ def trip(group: OrderGroup, *, actor: str, reason: str) -> bool:
         rows = OrderGroup.objects.filter(pk=group.pk, tripped_at=None)
         if not rows.update(tripped_at=timezone.now(), tripped_by=actor, reason=reason[:300]):
             return False
-        audit.record(
-            actor=actor,
-            actor_kind="system",
-            verb="order_group.tripped",
-            object_type="order_group",
-            object_id=group.venue_group_id,
-            reason=reason,
-        )
+        tripped = _record(group, "tripped", actor, actor_kind="system", reason=reason)
         risk.reduce(
             venue=group.venue, actor=actor, reason=f"{TRIPPED_CODE} order group tripped: {reason}"[:300]
         )
+        # After the pause, which locks the trading state before the topic, as every change of it does.
+        _tell(group, tripped)
     log.error("order_group.tripped", extra={"group": group.venue_group_id, "by": actor, "reason": reason})
     return True
 
@@ -195,13 +180,7 @@ def ask_to_reset(*, venue: str, actor: str, reason: str) -> int:
     asked = list(OrderGroup.objects.tripped(venue).select_for_update())
     for group in asked:
         OrderGroup.objects.filter(pk=group.pk).update(reset_asked_at=timezone.now(), reset_asked_by=actor)
-        audit.record(
-            actor=actor,
-            verb="order_group.reset_asked",
-            object_type="order_group",
-            object_id=group.venue_group_id,
-            reason=reason,
-        )
+        _tell(group, _record(group, "reset_asked", actor, reason=reason))
     return len(asked)
 
 
@@ -226,11 +205,35 @@ def _close(group: OrderGroup, *, actor: str, actor_kind: audit.ActorKind = "pers
     """The exchange has it no more: the next order makes a new one."""
     log.error("order_group.gone", extra={"group": group.venue_group_id})
     OrderGroup.objects.filter(pk=group.pk).update(closed_at=timezone.now())
-    audit.record(
+    closed = _record(group, "closed", actor, actor_kind=actor_kind, reason="the exchange has it no more")
+    _tell(group, closed)
+
+
+def _record(
+    group: OrderGroup,
+    deed: str,
+    actor: str,
+    *,
+    actor_kind: audit.ActorKind = "person",
+    reason: str = "",
+    **detail: str,
+) -> AuditEntry:
+    return audit.record(
         actor=actor,
         actor_kind=actor_kind,
-        verb="order_group.closed",
+        verb=f"order_group.{deed}",
         object_type="order_group",
         object_id=group.venue_group_id,
-        reason="the exchange has it no more",
+        reason=reason,
+        **detail,
     )
+
+
+def _tell(group: OrderGroup, deed: AuditEntry) -> None:
+    """Under the key of the shard, which keeps it when its group is made anew.
+
+    Groups have no version of their own. The deed's number in the audit trail stands for it: a shard's deeds come one
+    after the other, so that it only grows.
+    """
+    key = f"{group.venue} group {group.exchange_index}"
+    live.changed("trading", key=key, version=deed.pk, kind=deed.verb.removeprefix("order_group."))
