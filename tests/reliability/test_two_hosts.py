@@ -19,6 +19,7 @@ import pytest
 import urllib3
 from django.db import connection
 
+from approvals.models import Proposal
 from kalshi_site.identity import new_id
 from kalshi_site.live import changes
 from kalshi_site.live.middleware import TOPICS
@@ -67,14 +68,14 @@ class Run:
     answers: dict[str, list[str]] = field(default_factory=dict)
     deeds: Counter[str] = field(default_factory=Counter)
 
-    def approve_at_both(self, pool: ThreadPoolExecutor, proposal_id: str) -> None:
+    def approve_at_both(self, pool: ThreadPoolExecutor, proposal: Proposal) -> None:
         """Two people say yes in the same moment, each at a web process of its own."""
         origins = [host.web.origin for host in self.hosts.hosts]
         asked = [
-            pool.submit(_approve, origin, token, proposal_id)
+            pool.submit(_approve, origin, token, proposal)
             for origin, token in zip(origins, self.tokens, strict=True)
         ]
-        self.answers[proposal_id] = [each.result() for each in asked]
+        self.answers[proposal.public_id] = [each.result() for each in asked]
 
     # --- what happens meanwhile
 
@@ -128,7 +129,7 @@ DEEDS: tuple[Callable[[Run], None], ...] = (
 )
 
 
-def _approve(origin: str, token: str, proposal_id: str) -> str:
+def _approve(origin: str, token: str, proposal: Proposal) -> str:
     """As a script does it: the same key again until there is an answer. Returns `approved` or the refusal's code."""
     headers = {
         "Authorization": f"Bearer {token}",
@@ -136,11 +137,12 @@ def _approve(origin: str, token: str, proposal_id: str) -> str:
         "Idempotency-Key": new_id("key"),
         "Content-Type": "application/json",
     }
+    said = json.dumps({"terms_hash": proposal.terms_hash}).encode()
     deadline, code = time.monotonic() + ANSWERS_WITHIN, ""
     while time.monotonic() < deadline:
         try:
-            url = f"{origin}/api/v1/proposals/{proposal_id}/approve"
-            answer = urllib3.request("POST", url, body=b"{}", headers=headers, timeout=20.0, retries=False)
+            url = f"{origin}/api/v1/proposals/{proposal.public_id}/approve"
+            answer = urllib3.request("POST", url, body=said, headers=headers, timeout=20.0, retries=False)
         except urllib3.exceptions.HTTPError:
             time.sleep(0.2)
             continue
@@ -217,7 +219,7 @@ def _trade(run: Run, orders: int) -> int:
             factories.exchange_speaks()
             ticker = run.stage.tickers[number % len(run.stage.tickers)]
             proposal = desk.propose(ticker, run.chance.choice(PRICES), "1")
-            run.approve_at_both(pool, proposal.public_id)
+            run.approve_at_both(pool, proposal)
             number += 1
             time.sleep(PACE)
         for deed in coming:
