@@ -188,6 +188,7 @@ def close_position(
     It needs no second voice and passes a pause and a stop. Returns the approved proposal; execution sends it as
     immediate-or-cancel, reduce-only. Raises NothingHeld, NobodyBids, UnknownMarket; Denied when the market is closed.
     """
+    world = risk.World.now(venue, ticker=ticker)
     held = risk.portfolio_facts(venue, risk.facts_of(ticker)).held
     wanted = abs(held) if quantity is None else min(quantity, abs(held))
     if wanted <= 0:
@@ -212,6 +213,7 @@ def close_position(
         proposer=actor,
         time_to_decide=timedelta(minutes=1),
         reduce_only=True,
+        seen_versions=world.seen(facts),
         note="closed by hand",
     )
     with transaction.atomic():

@@ -46,6 +46,7 @@ from portfolio.risk.trading import (
     wake_at_changes,
 )
 from portfolio.risk.use import Use, limit_use, nearest
+from portfolio.risk.world import World
 
 __all__ = [
     "AT_TERMINAL",
@@ -58,6 +59,7 @@ __all__ = [
     "UnknownLimit",
     "UnknownMarket",
     "Use",
+    "World",
     "accept_build",
     "attend",
     "autonomy",

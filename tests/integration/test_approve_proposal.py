@@ -27,7 +27,7 @@ from kalshi_site import live
 from kalshi_site.models import AuditEntry, ChangeLog, TopicHead
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
-from portfolio.models import Position, Reservation
+from portfolio.models import Position, Reservation, RiskLimit
 from tests import factories
 from trading.domain.orders import Action, Side, Terms
 from trading.execution.exits import close_position
@@ -305,6 +305,23 @@ def test_an_operator_resumes_only_from_the_state_that_was_seen() -> None:
     assert (stopped.mode, stopped.kill_epoch) == ("HALTED", 1)
     again = risk.halt(venue=VENUE, actor="one", reason="again")
     assert (again.version, again.kill_epoch) == (stopped.version + 1, stopped.kill_epoch)
+
+
+def test_an_exit_names_the_versions_that_it_saw() -> None:
+    factories.funded()
+    market = factories.quoted_market()
+    held(market)
+    Position.objects.update(version=7)
+    risk.halt(venue=VENUE, actor="operator", reason="drill")
+    risk.set_limit(name="data_age", value=D(60), actor="risk1")
+    seen = close_position(venue=VENUE, ticker=market.ticker, actor="operator").seen_versions
+    assert seen == {
+        "quote_as_of": str(risk.facts_of(market.ticker).book.as_of),
+        "trading_state": risk.trading_state(VENUE).version,
+        "kill_epoch": 1,
+        "position": 7,
+        "limits": {"data_age": RiskLimit.objects.get().version},
+    }
 
 
 def held(market: Market, quantity: str = "40") -> None:

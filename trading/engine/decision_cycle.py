@@ -1,7 +1,7 @@
 """One look for trades: brief the analyst on the open markets and put its best ideas before a person.
 
 No lock is held while the analyst thinks. What it saw is frozen into the proposal, by version; an idea whose world has
-changed meanwhile is dropped (`world`), and the gateway judges the others again on fresh numbers.
+changed meanwhile is dropped (`World`), and the gateway judges the others again on fresh numbers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from portfolio import ledger, risk
 from portfolio.domain.autonomy import AutonomyLevel
 from portfolio.domain.limits import TradingMode
 from portfolio.models import Position
+from portfolio.risk import World
 from trading.agent.schemas import Analyst, MarketBrief, Refusal
 from trading.domain.fees import UnknownFee
 from trading.engine.briefs import briefs_of, prints_of
 from trading.engine.ideas import USUAL, Appetite, Idea, entry_idea, exit_idea
-from trading.engine.world import World
 from trading.exchange.reports import PublicTrade
 from trading.models import Cycle, Market, Order
 from trading.models.cycle import slot_of
@@ -170,11 +170,7 @@ def _propose(
         reduce_only=idea.reduce_only,
         rules_text=idea.brief.rules_text,
         forecast={**idea.forecast.as_json(), "edge": str(idea.edge)},
-        seen_versions={
-            "cycle": cycle.pk,
-            "quote_as_of": str(idea.brief.facts.book.as_of),
-            **world.seen(idea.terms.ticker),
-        },
+        seen_versions={"cycle": cycle.pk, **world.seen(idea.brief.facts)},
         idea_key=f"{LOOP}:{cycle.slot}:{idea.terms.ticker}",
     )
     try:
@@ -193,5 +189,4 @@ def _overtaken(venue: str, idea: Idea, cycle: Cycle, world: World) -> str:
     if Cycle.objects.filter(loop=LOOP, slot__gt=cycle.slot).exists():
         return "a newer cycle has begun"
     risk.trading_state(venue, lock=True)
-    market = Market.objects.get(ticker=idea.terms.ticker)
-    return world.change(World.now(venue), market, STRATEGY)
+    return world.change(World.now(venue), idea.brief.facts, STRATEGY)

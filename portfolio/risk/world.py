@@ -1,4 +1,4 @@
-"""What an idea rests on beside the market's quote, by version: seen before the analyst thinks, compared after it.
+"""What a proposal rests on beside the market's quote, by version; compared after an analyst has thought.
 
 No lock is held meanwhile, so everything may have changed. The gateway judges again on fresh numbers; what it cannot
 see is that the idea itself was another one: sized for money that is spent, an exit from a position that is gone,
@@ -12,7 +12,7 @@ from typing import Any
 
 from portfolio.domain.scopes import covering, in_words
 from portfolio.models import Position, RiskLimit, TradingState
-from trading.models import Market
+from trading.domain.markets import MarketFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +25,32 @@ class World:
     limits: dict[str, int]
 
     @classmethod
-    def now(cls, venue: str) -> World:
-        """As it stands: four reads. What is written between them shows as a change afterwards."""
-        states = TradingState.objects.filter(venue=venue)
+    def now(cls, venue: str, *, ticker: str | None = None) -> World:
+        """As it stands: four reads. What is written between them shows as a change afterwards.
+
+        With `ticker` of the positions only that market's, for whoever wants no other.
+        """
+        states, positions = TradingState.objects.filter(venue=venue), Position.objects.filter(venue=venue)
+        if ticker is not None:
+            positions = positions.filter(ticker=ticker)
         return cls(
             states=dict(states.values_list("scope", "version")),
             kill_epoch=max(states.filter(scope="").values_list("kill_epoch", flat=True), default=0),
-            positions=dict(Position.objects.filter(venue=venue).values_list("ticker", "version")),
+            positions=dict(positions.values_list("ticker", "version")),
             limits=dict(RiskLimit.objects.values_list("name", "version")),
         )
 
-    def seen(self, ticker: str) -> dict[str, Any]:
-        """What a proposal for this market says that it saw; plain JSON."""
+    def seen(self, market: MarketFacts) -> dict[str, Any]:
+        """What a proposal for this market, by these facts of it, says that it saw; plain JSON."""
         return {
+            "quote_as_of": str(market.book.as_of),
             "trading_state": self.states.get("", 0),
             "kill_epoch": self.kill_epoch,
-            "position": self.positions.get(ticker, 0),
+            "position": self.positions.get(market.ticker, 0),
             "limits": self.limits,
         }
 
-    def change(self, later: World, market: Market, strategy: str) -> str:
+    def change(self, later: World, market: MarketFacts, strategy: str) -> str:
         """Why an idea for this market that was seen in this world is void in the later one; "" when it stands.
 
         Changed limits void nothing: the gateway asks the new ones.
