@@ -133,8 +133,3 @@ def test_an_order_without_an_exchange_id_cannot_be_canceled_by_it() -> None:
     order = factories.OrderFactory(venue_order_id=None)
     Router(VENUE, exchange, uuid.UUID(int=1)).cancel(order)
     assert Order.objects.get().state == "resting"
-
-
-def test_a_repeated_stop_writes_no_second_event() -> None:
-    risk.halt(venue=VENUE, actor="one", reason="drill")
-    assert risk.halt(venue=VENUE, actor="two", reason="again").changed_by == "one"
