@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from kalshi_site.versioning import StaleVersion
-from portfolio import ledger, risk
+from portfolio import ledger
 from portfolio.models import Position
 from tests import factories
 from tests.fakes import FakeExchange
