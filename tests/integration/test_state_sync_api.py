@@ -176,18 +176,19 @@ def test_each_key_of_trading_brings_the_object_that_it_names(viewer: Caller) -> 
 
 def test_a_position_that_comes_along_is_the_one_that_its_own_address_shows(viewer: Caller) -> None:
     market = factories.quoted_market()
-    ledger.book_fill(
-        venue=factories.VENUE,
-        ticker=market.ticker,
-        event_ticker=market.event_ticker,
-        title=market.title,
-        book_side=BookSide.BID,
-        count=Decimal(4),
-        yes_price=Decimal("0.49"),
-        fee=Decimal("0.07"),
-        reference="trade-1",
-        at=timezone.now(),
-    )
+    with transaction.atomic():
+        ledger.book_fill(
+            venue=factories.VENUE,
+            ticker=market.ticker,
+            event_ticker=market.event_ticker,
+            title=market.title,
+            book_side=BookSide.BID,
+            count=Decimal(4),
+            yes_price=Decimal("0.49"),
+            fee=Decimal("0.07"),
+            reference="trade-1",
+            at=timezone.now(),
+        )
     Quote.objects.update(yes_bid=Decimal("0.10"))
     (told,) = ask(viewer, topic="positions", expand="object")["snapshot"]
     assert (told["object"]["mark"], told["object"]["unrealized"]) == ("0.1000", "-1.560000")
