@@ -164,7 +164,7 @@ E607 | 503 | warning | retry | The exchange is not trading | Wait until the exch
 E608 | 404 | warning | - | The exchange does not know this | Let reconciliation compare our records.
 E609 | 503 | warning | retry | The exchange's stream broke off | Wait; the desk connects again by itself.
 E610 | 409 | error | - | The outcome is not known yet | Do not repeat it: reconciliation asks the exchange.
-E611 | 503 | error | retry | Our clock is not the exchange's | Set the machine's clock (NTP); orders wait until then.
+E611 | 503 | error | retry | Our clock is not the exchange's | Set the machine's clock (NTP); exits and cancels go on.
 E612 | 502 | error | - | Who answers did not prove to be the exchange | Nothing was sent: run make doctor.
 E613 | 409 | error | - | Our records differ from the exchange's | Look at /reconciliation: each item says what to do.
 ## Agent

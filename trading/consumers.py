@@ -198,11 +198,19 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
         while True:
             news = await self.news.get()
             if isinstance(news, dict):
-                heads = news["d"]["heads"]
-                news["d"]["heads"] = {topic: heads[topic] for topic in heads if await self._is_told(topic)}
+                news["d"]["heads"] = await self._told_of(news["d"]["heads"])
                 self.line.put(news)
             elif await self._is_told(news[0]):
                 self._tell(*news)
+
+    async def _told_of(self, heads: dict[str, Any]) -> dict[str, Any]:
+        """Where the followed topics stand. Who has lost the right to one is told so once, and follows it no longer."""
+        for topic in self.topics & heads.keys():
+            if not await self._may(topic):
+                self.topics.discard(topic)
+                await self._leave(topic)
+                self.line.put({"t": topic, "k": "err", "d": {"code": "E104"}})
+        return {topic: head for topic, head in heads.items() if topic in self.topics}
 
     async def _is_told(self, topic: str) -> bool:
         return topic in self.topics and await self._may(topic)

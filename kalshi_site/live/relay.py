@@ -19,7 +19,7 @@ from django.db import DatabaseError
 
 from kalshi_site.live import witness
 from kalshi_site.live.catchup import DIGEST_EVERY, Change, Head, digest_at
-from kalshi_site.live.changes import DatabaseLog, heads
+from kalshi_site.live.changes import DatabaseLog, every_head
 
 log = logging.getLogger(__name__)
 
@@ -100,13 +100,13 @@ class Relay:
 
     async def _open(self) -> None:
         await database_sync_to_async(self._restored)([])
-        self.heads = await database_sync_to_async(heads)(self._topics)
+        self.heads = await database_sync_to_async(every_head)(self._topics)
 
     async def _look(self) -> None:
-        now = await database_sync_to_async(heads)(self._topics)
+        now = await database_sync_to_async(every_head)(self._topics)
         behind = [topic for topic, head in now.items() if _went_back(self.heads.get(topic), head)]
         if behind and await database_sync_to_async(self._restored)(behind):
-            now = await database_sync_to_async(heads)(self._topics)
+            now = await database_sync_to_async(every_head)(self._topics)
         if now != self.heads:
             await self._tell(now)
             self._has_news = True
@@ -117,7 +117,9 @@ class Relay:
     async def _tell(self, now: Mapping[str, Head]) -> None:
         for topic, head in now.items():
             known = self.heads.get(topic, Head(head.epoch, 0))
-            if (head.epoch, head.version) != (known.epoch, known.version):
+            if (head.epoch, head.version) == (known.epoch, known.version):
+                self.heads[topic] = head  # one at 0 is named too: who follows it asks where it stands
+            else:
                 changes, digests = await self._news(topic, known, head)
                 self.heads[topic] = head
                 for listener in list(self._listeners):

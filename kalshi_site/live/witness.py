@@ -1,7 +1,7 @@
 """What this machine last saw of the log, kept beside the database: after a restore the two disagree.
 
 A restored database counts on from where the backup stood, under the epoch that clients know: whoever has seen more
-would ignore it for ever. So each process that shows the log, and each comparison with the exchange, notes now and then
+would ignore it for ever. So each process that shows the log, and each round of the update loop, notes now and then
 where it stood, and which change that was. Later the log stands before the note, or another change bears the noted
 number: then it went back in time.
 """

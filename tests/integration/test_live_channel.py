@@ -121,8 +121,8 @@ async def test_where_a_topic_stands_is_said_after_the_changes_that_led_there(
         return True
 
     monkeypatch.setattr(Visitor, "may", at_length)
-    await database_sync_to_async(changed)("orders", key="ord_1", version=1)
-    while "orders" not in relay(LOGGED).heads:
+    number = await database_sync_to_async(changed)("orders", key="ord_1", version=1)
+    while relay(LOGGED).heads["orders"].version < number:
         await asyncio.sleep(0.01)
     await socket.send_json_to({"op": "ping", "c": 1})
     kinds = [(await socket.receive_json_from(timeout=3))["k"] for _ in range(2)]
@@ -189,6 +189,34 @@ async def test_another_origin_is_refused() -> None:
     )
     connected, _ = await socket.connect()
     assert not connected
+
+
+async def test_on_a_new_desk_a_page_learns_where_its_topics_stand_though_nothing_has_happened() -> None:
+    socket = await signed_in()
+    await socket.send_json_to({"op": "sub", "topics": ["reconciliation"]})
+    await socket.send_json_to({"op": "resume", "topics": {"reconciliation": ["", 0]}})
+    await socket.send_json_to({"op": "ping", "c": 1})
+    begun = await socket.receive_json_from(timeout=3)
+    pong = await socket.receive_json_from(timeout=3)
+    assert (begun["k"], pong["k"]) == ("snap", "pong")
+    assert pong["d"]["heads"] == {"reconciliation": [begun["d"]["e"], 0]}
+    await socket.disconnect()
+
+
+async def test_who_loses_the_right_to_a_topic_is_told_and_hears_no_more_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kalshi_site.live.visitor.RIGHTS_LAST", 0.0)
+    await database_sync_to_async(changed)("orders", key="ord_1", version=1)
+    socket = await signed_in()
+    await follow(socket, "orders")
+    await database_sync_to_async(User.groups.through.objects.all().delete)()
+    await socket.send_json_to({"op": "ping", "c": 1})
+    lost = await socket.receive_json_from(timeout=3)
+    pong = await socket.receive_json_from(timeout=3)
+    assert (lost["t"], lost["k"], lost["d"]) == ("orders", "err", {"code": "E104"})
+    assert (pong["k"], pong["d"]["heads"]) == ("pong", {})
+    await socket.disconnect()
 
 
 async def test_a_switched_off_account_hears_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ class ClockGateway(Protocol):
     def now(self) -> datetime: ...
 
     def require_steady(self) -> None:
-        """Raises `errors.ClockOff` while no order may be signed."""
+        """Raises `errors.ClockOff` while nothing that opens may be signed."""
         ...
 
 

@@ -94,7 +94,7 @@ class VenueClock:
         return low if low > 0 else min(high, 0.0)
 
     def require_steady(self) -> None:
-        """Raises ClockOff (E611) when our clock is more than 3 s off: then no order may be signed."""
+        """Raises ClockOff (E611) when our clock is more than 3 s off: then nothing that opens may be signed."""
         skew = self.skew_ms
         if abs(skew) > REFUSE_MS:
             raise ClockOff(f"our clock is {skew / _SECOND_MS:+.1f} s off the exchange's")
