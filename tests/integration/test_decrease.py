@@ -250,8 +250,25 @@ def test_what_somebody_takes_off_elsewhere_is_taken_off_here_once_and_the_rest_f
     )
     assert Reservation.objects.get().signed_quantity == D(2)
     fills.record_fill(VENUE, exchange.execute("venue-1", D(2)))
-    assert Order.objects.get().state == "filled"
+    assert Order.objects.get().state == "partially_filled", "they may have put back what they took off"
+    told(exchange, Order.objects.get())
+    assert Order.objects.get().state == "filled", "the exchange says so"
     assert Reservation.objects.get().released_at is not None
+
+
+def test_an_order_that_somebody_made_smaller_and_larger_again_is_not_over_before_the_exchange_says_so(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    """Naive: it is over with what was left when it was made smaller, and what still rests cannot be canceled."""
+    order = resting(exchange, held)
+    report = exchange.book["venue-1"]
+    exchange.decrease("venue-1", market_ticker=order.ticker, reduce_to=D(4))
+    told(exchange, order)
+    exchange.book["venue-1"] = report
+    fills.record_fill(VENUE, exchange.execute("venue-1", D(6)))
+    fresh = told(exchange, Order.objects.get())
+    assert (fresh.state, fresh.filled_quantity, fresh.remaining_quantity) == ("partially_filled", D(6), D(4))
+    assert fresh in Order.objects.cancelable()
 
 
 def test_a_report_in_the_middle_of_our_own_decrease_is_no_decrease_of_others(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.utils import timezone
@@ -318,8 +319,10 @@ def test_a_fill_that_our_own_stream_tells_first_hides_no_order(
     market = factories.quoted_market()
     report = exchange.rest(body(market.ticker, client_order_id))
     told = replace(exchange.execute(report.order_id, D(10)), client_order_id=client_order_id)
-    news = OwnStream(VENUE, lambda: None, threading.Event())  # type: ignore[arg-type, return-value]
+    asked = Mock()
+    news = OwnStream(VENUE, lambda: None, threading.Event(), asked)  # type: ignore[arg-type, return-value]
     news.apply(OwnFill(told, 0))
+    asked.soon.assert_called_once_with()
     look(exchange, 2)
     order = Order.objects.get()
     assert (order.origin, order.state) == (origin, "filled")

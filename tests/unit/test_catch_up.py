@@ -9,7 +9,7 @@ from typing import Any
 
 from trading.exchange.errors import Unreachable
 from trading.exchange.events import Connected, Heartbeat
-from trading.execution.catch_up import AGAIN, EVERY, CatchUp
+from trading.execution.catch_up import AGAIN, EVERY, SOON, CatchUp
 from trading.execution.own_stream import OwnStream
 
 
@@ -82,6 +82,19 @@ def test_an_exchange_out_of_reach_is_asked_again_soon() -> None:
     assert hands.catch_up.if_due() is None
     hands.now += 1
     assert hands.catch_up.if_due() is not None
+
+
+def test_what_only_rest_can_explain_is_asked_for_within_a_second_and_once_for_all_that_comes_meanwhile() -> (
+    None
+):
+    hands = Hands()
+    for _ in range(3):
+        hands.catch_up.soon()
+        assert hands.catch_up.if_due() is None
+        hands.now += SOON / 4
+    hands.now += SOON / 4
+    assert hands.catch_up.if_due() is not None
+    assert hands.asked.calls.count("fills") == 1
 
 
 def test_other_news_asks_for_nothing() -> None:

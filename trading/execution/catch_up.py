@@ -20,6 +20,7 @@ from trading.execution.reconcile import Reconciler
 log = logging.getLogger(__name__)
 
 EVERY: Final = 60.0  # seconds
+SOON: Final = 1.0
 AGAIN: Final = 5.0  # after the exchange was out of reach
 
 
@@ -34,6 +35,10 @@ class CatchUp:
     def needed(self) -> None:
         """Something may have been missed: ask at the next occasion."""
         self._due_at = -math.inf
+
+    def soon(self) -> None:
+        """Something came that only REST can explain: ask within a second, once for all that comes meanwhile."""
+        self._due_at = min(self._due_at, self.monotonic() + SOON)
 
     def if_due(self) -> Reconciled | None:
         """Ask if it is time; what was found, or None. Never raises for an exchange that is out of reach."""

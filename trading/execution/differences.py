@@ -17,8 +17,9 @@ from portfolio.models import Position
 from trading.domain.orders import CLOSED, OrderState
 from trading.exchange.reports import BalanceReport, OrderReport, PositionReport
 from trading.execution.adoption import EXTERNAL
+from trading.execution.changes import ELSEWHERE
 from trading.execution.comparison import Reconciled
-from trading.execution.lifecycle import ELSEWHERE, is_reduced_elsewhere
+from trading.execution.lifecycle import is_reduced_elsewhere
 from trading.models import Order, WorkKind
 
 ALARM_AFTER: Final = timedelta(seconds=30)  # an order without an answer

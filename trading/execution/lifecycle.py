@@ -16,11 +16,17 @@ from portfolio import risk
 from trading.domain.orders import OPEN, OrderState, newest, require_move, state_from_counts
 from trading.exchange.outcomes import Accepted, NotSent, Refused, SubmitOutcome, Unknown
 from trading.exchange.reports import OrderReport
-from trading.execution.changes import ZERO, called_back, release_when_over, remember, reserved_as, retried
+from trading.execution.changes import (
+    ELSEWHERE,
+    ZERO,
+    called_back,
+    release_when_over,
+    remember,
+    reserved_as,
+    retried,
+)
 from trading.execution.checkpoints import reached
 from trading.models import Order
-
-ELSEWHERE: Final = "elsewhere"  # who asked for a decrease that did not come from this desk
 
 
 def record_outcome(order: Order, outcome: SubmitOutcome) -> Order:

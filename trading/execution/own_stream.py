@@ -120,6 +120,8 @@ class OwnStream:
         match event:
             case OwnFill() if event.fill.is_primary and fills.is_explained(self.venue, event.fill):
                 fills.record_fill(self.venue, event.fill)
+            case OwnFill() if event.fill.is_primary and self.catch_up is not None:
+                self.catch_up.soon()
             case OwnOrder() if not self._is_known(event.order):
                 order = self._row_of(event.order)
                 if order is not None:
