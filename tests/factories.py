@@ -10,6 +10,7 @@ import factory
 from django.contrib.auth.models import Group, Permission
 from django.utils import timezone
 
+from approvals import decisions
 from approvals.domain.lifecycle import terms_hash
 from approvals.models import Proposal
 from kalshi_site.identity import new_id
@@ -127,6 +128,19 @@ def funded(amount: str = "10000.00", venue: str = VENUE) -> CashEntry:
         venue=venue, kind="opening", reference="opening", defaults={"amount": Decimal(amount)}
     )
     return entry
+
+
+def approved(**fields: Any) -> Proposal:
+    """A proposal that a person has approved, on a funded account: what execution finds."""
+    funded()
+    proposal = ProposalFactory(**fields)
+    return decisions.approve(
+        proposal=proposal,
+        terms_hash=proposal.terms_hash,
+        version=proposal.version,
+        actor=approver(),
+        method="page",
+    )
 
 
 class ProposalFactory(factory.django.DjangoModelFactory[Proposal]):

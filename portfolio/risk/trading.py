@@ -221,22 +221,21 @@ def _set_mode(
     row = everything if scope == ALL else trading_state(venue, scope=scope, lock=True)
     if version is not None and version != row.version:
         raise StaleVersion(row, version, row)
-    if row.mode == mode == TradingState.Mode.HALTED:
-        return _stop_again(row, actor, reason)
-    if row.mode == mode or (by_itself and row.mode != TradingState.Mode.ACTIVE):
+    is_again = row.mode == mode == TradingState.Mode.HALTED
+    if not is_again and (row.mode == mode or (by_itself and row.mode != TradingState.Mode.ACTIVE)):
         return row
     if mode == TradingState.Mode.REDUCING and row.mode == TradingState.Mode.HALTED:
         return row  # a pause asks neither why nor a second person: it must not do what a resume asks them for
     if mode == TradingState.Mode.ACTIVE:
         _require_no_objection(venue)
     epochs: dict[str, Any] = {}
-    if mode == TradingState.Mode.HALTED:
+    if mode == TradingState.Mode.HALTED and not is_again:
         epochs = {"halted_epoch": everything.kill_epoch + 1, "halted_at": timezone.now()}
         TradingState.objects.filter(pk=everything.pk).update(kill_epoch=everything.kill_epoch + 1)
     fresh = compare_and_set(
         row,
         mode=mode,
-        reason=reason,
+        reason=reason or (row.reason if is_again else ""),
         changed_by=actor,
         changed_at=timezone.now(),
         cleared_at=None,
@@ -245,21 +244,6 @@ def _set_mode(
     )
     _remember(fresh, row.mode, actor, reason)
     _tell(fresh, actor, reason, by_itself=by_itself)
-    return fresh
-
-
-def _stop_again(row: TradingState, actor: str, reason: str) -> TradingState:
-    """Let the exchange's list be asked again, and let no resume pass that does not know of this."""
-    fresh = compare_and_set(
-        row,
-        reason=reason or row.reason,
-        changed_by=actor,
-        changed_at=timezone.now(),
-        cleared_at=None,
-        resume_asked_by="",
-    )
-    _remember(fresh, row.mode, actor, reason)
-    _tell(fresh, actor, reason)
     return fresh
 
 

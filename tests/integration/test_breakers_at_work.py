@@ -15,12 +15,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.utils import timezone
 
-from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import breakers, locks
 from kalshi_site.breakers.memories import shelf
 from portfolio.models import Reservation
 from tests import factories
+from tests.factories import approved
 from tests.fakes import FakeExchange
 from tests.scripted_exchange import Step, answers, hangs_up, serving
 from trading.agent.guarded import Guarded
@@ -28,13 +28,15 @@ from trading.agent.schemas import Refusal
 from trading.domain.breaker import Breaker, NoBreaker
 from trading.domain.orders import BookSide, TimeInForce
 from trading.exchange.auth import Signer
-from trading.exchange.errors import ExchangeError, SwitchedOff
+from trading.exchange.budget import Unlimited
+from trading.exchange.errors import ExchangeError, OverBudget, SwitchedOff
 from trading.exchange.link import Link
 from trading.exchange.market_data import MarketData
 from trading.exchange.orders import create_body
 from trading.exchange.orders.client import open_orders
-from trading.exchange.outcomes import Unknown
+from trading.exchange.outcomes import NotSent, Unknown
 from trading.exchange.reads import Reads
+from trading.exchange.tariff import Charge
 from trading.exchange.transport import Transport
 from trading.execution.router import Router
 from trading.models import Order, Quote
@@ -99,6 +101,21 @@ def test_a_read_tells_whether_the_exchange_is_there_and_not_what_it_says(
     assert ear.heard == [heard]
 
 
+def test_a_read_that_our_own_budget_keeps_back_gives_its_probe_to_the_next(opened: ExitStack) -> None:
+    class Spent(Unlimited):
+        def take(self, charge: Charge, *, patience: float) -> None:
+            raise OverBudget("no tokens")
+
+    ear = Ear()
+    server = opened.enter_context(serving(answers({})))
+    link = Link(reads=ear, budget=Spent())
+    data = MarketData(Reads(Transport(server.url, link=link), attempts=1))
+    opened.callback(data.close)
+    with pytest.raises(OverBudget):
+        data.market("SIMX-1")
+    assert (ear.heard, server.requests) == (["unused"], [])
+
+
 def test_while_reads_are_switched_off_nothing_is_asked_but_whether_it_is_back(opened: ExitStack) -> None:
     ear = Ear(is_open=True)
     up = {"exchange_active": True, "trading_active": True}
@@ -145,18 +162,6 @@ def held() -> Iterator[locks.Held]:
         yield lease
 
 
-def approved(**fields: Any) -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory(**fields)
-    return decisions.approve(
-        proposal=proposal,
-        terms_hash=proposal.terms_hash,
-        version=proposal.version,
-        actor=factories.approver(),
-        method="page",
-    )
-
-
 def router(exchange: FakeExchange, breaker: Breaker) -> Router:
     return Router(venue=VENUE, orders=exchange, deployment=uuid.UUID(int=1), breaker=breaker)
 
@@ -192,6 +197,12 @@ class TestExecution:
         Order.objects.update(cancel_requested_at=Order.objects.get().created_at)
         router(exchange, Ear(is_open=True)).round(held)
         assert exchange.book["venue-1"].state == "canceled"
+
+    def test_an_order_that_never_left_for_a_reason_of_ours_is_no_probe(self, held: locks.Held) -> None:
+        breaker = Ear()
+        approved()
+        router(FakeExchange(behaviour=lambda *_: NotSent("E602: no tokens")), breaker).round(held)
+        assert (breaker.heard, Order.objects.get().state) == (["unused"], "not_sent")
 
     @pytest.mark.usefixtures("past_the_guards")
     def test_what_waits_too_long_for_an_open_breaker_is_voided_and_keeps_no_money(

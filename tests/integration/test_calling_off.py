@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks
 from kalshi_site.models import AuditEntry
 from portfolio import risk
 from portfolio.models import Position, TradingState
 from tests import factories
+from tests.factories import approved
 from tests.fakes import FakeExchange
 from trading.domain.orders import OrderState
 from trading.exchange.errors import NoAnswer
@@ -72,18 +72,6 @@ def rest(exchange: FakeExchange, count: int) -> list[CancelTarget]:
     body = {"ticker": "M", "side": "bid", "count": "1", "price": "0.1"}
     reports = [exchange.rest(body | {"client_order_id": f"c-{number}"}) for number in range(count)]
     return [CancelTarget(report.order_id, report.ticker) for report in reports]
-
-
-def approved(**fields: Any) -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory(**fields)
-    return decisions.approve(
-        proposal=proposal,
-        version=1,
-        terms_hash=proposal.terms_hash,
-        actor=factories.approver(),
-        method="page",
-    )
 
 
 def stop(scope: str = "") -> TradingState:

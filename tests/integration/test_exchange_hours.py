@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks
 from kalshi_site.models import AuditEntry, ChangeLog
 from portfolio import risk
 from tests import factories
+from tests.factories import approved
 from tests.fakes import FakeExchange
 from trading.domain.hours import ShardState, Standing
 from trading.domain.orders import OrderState
@@ -73,18 +72,6 @@ def held() -> Iterator[locks.Held]:
 
 def standing(index: int | None = None) -> Standing:
     return exchange_facts().standing(timezone.now(), index)
-
-
-def approved(**fields: Any) -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory(**fields)
-    return decisions.approve(
-        proposal=proposal,
-        terms_hash=proposal.terms_hash,
-        version=proposal.version,
-        actor=factories.approver(),
-        method="page",
-    )
 
 
 def desk(exchange: FakeExchange) -> Router:

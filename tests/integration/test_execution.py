@@ -24,6 +24,7 @@ from kalshi_site.models import AuditEntry, Lease
 from portfolio import ledger, risk
 from portfolio.models import CashEntry, Position, Reservation
 from tests import factories
+from tests.factories import approved
 from tests.fakes import FakeExchange, accept, drop_after_accept, drop_before_accept, fill
 from trading.domain.orders import OrderState
 from trading.exchange.errors import ClockOff
@@ -63,18 +64,6 @@ def router(exchange: FakeExchange, **changes: Any) -> Router:
 def reconciler(exchange: FakeExchange, evidence: Evidence | None = None) -> Reconciler:
     quick = Evidence(timedelta(0), timedelta(0), 2)
     return Reconciler(VENUE, exchange, exchange, evidence or quick)  # type: ignore[arg-type]
-
-
-def approved(**fields: Any) -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory(**fields)
-    return decisions.approve(
-        proposal=proposal,
-        terms_hash=proposal.terms_hash,
-        version=proposal.version,
-        actor=factories.approver(),
-        method="page",
-    )
 
 
 def test_an_approved_proposal_becomes_one_resting_order(exchange: FakeExchange, held: locks.Held) -> None:

@@ -15,7 +15,6 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from approvals import decisions
 from approvals.models import Proposal
 from approvals.tasks import expire_due
 from kalshi_site import locks
@@ -23,6 +22,7 @@ from kalshi_site.models import Lease
 from portfolio import risk
 from portfolio.models import CashEntry, Position
 from tests import factories
+from tests.factories import approved
 from tests.fakes import FakeExchange
 from trading import tasks
 from trading.agent.forecaster import OfflineAnalyst
@@ -107,18 +107,6 @@ def until(look: Callable[[], Any], within: float = 15.0) -> Any:
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.02)
     return found
-
-
-def approved() -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory()
-    return decisions.approve(
-        proposal=proposal,
-        version=1,
-        terms_hash=proposal.terms_hash,
-        actor=factories.approver(),
-        method="page",
-    )
 
 
 def test_a_nudge_arrives_at_once_and_silence_is_a_look_too(stop: threading.Event) -> None:

@@ -15,13 +15,13 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from approvals import decisions
 from approvals.models import Decision, Proposal
 from kalshi_site import locks
 from kalshi_site.models import AuditEntry
 from portfolio import risk
 from portfolio.models import Position, Reservation
 from tests import factories
+from tests.factories import approved
 from tests.fakes import Behaviour, FakeExchange, accept, drop_after_accept, fill
 from trading.engine import invariants
 from trading.engine.invariants import INVARIANTS, broken
@@ -46,18 +46,6 @@ def exchange() -> FakeExchange:
 def held() -> Iterator[locks.Held]:
     with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
         yield lease
-
-
-def approved() -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory()
-    return decisions.approve(
-        proposal=proposal,
-        terms_hash=proposal.terms_hash,
-        version=1,
-        actor=factories.approver(),
-        method="page",
-    )
 
 
 def sent(exchange: FakeExchange, held: locks.Held, answer: Behaviour) -> Order:

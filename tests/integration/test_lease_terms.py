@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import pytest
 from django.db import transaction
 
-from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks
 from kalshi_site.locks import Held, Outrun
@@ -97,15 +96,7 @@ def test_the_time_that_taking_it_took_is_part_of_the_term(
 def test_an_execution_late_in_its_term_claims_and_sends_nothing(
     late: float, sent: int, clock: Seconds
 ) -> None:
-    factories.funded()
-    proposal = factories.ProposalFactory()
-    decisions.approve(
-        proposal=proposal,
-        version=1,
-        terms_hash=proposal.terms_hash,
-        actor=factories.approver(),
-        method="page",
-    )
+    factories.approved()
     exchange = FakeExchange()
     router = Router(venue=factories.VENUE, orders=exchange, deployment=uuid.UUID(int=1))
     ends = nullcontext() if sent else pytest.raises(Outrun, match="has run out")

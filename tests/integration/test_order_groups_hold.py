@@ -14,7 +14,6 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.utils import timezone
 
-from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks
 from kalshi_site.models import AuditEntry, ChangeLog
@@ -22,6 +21,7 @@ from portfolio import risk
 from portfolio.models import Position
 from tests import factories
 from tests.callers import Caller, code_of
+from tests.factories import approved
 from tests.fakes import FakeExchange, FakeGroups
 from trading.exchange.errors import NoAnswer
 from trading.exchange.outcomes import Refused, Unknown
@@ -72,18 +72,6 @@ def nets(groups: FakeGroups, clock: Seconds | None = None, contracts: int = 100)
 def desk(exchange: FakeExchange, net: Nets | None, **rules: Any) -> Router:
     rules = {"needs_group": net is not None, **rules}
     return Router(VENUE, exchange, uuid.UUID(int=1), rules=ClaimRules(**rules), nets=net)
-
-
-def approved(**fields: Any) -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory(**fields)
-    return decisions.approve(
-        proposal=proposal,
-        version=1,
-        terms_hash=proposal.terms_hash,
-        actor=factories.approver(),
-        method="page",
-    )
 
 
 def state() -> Any:

@@ -26,6 +26,7 @@ from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from portfolio.models import Position, TradingState
 from tests import factories
+from tests.factories import approved
 from tests.fakes import FakeExchange, accept, drop_after_accept, fill
 from trading.domain.orders import OrderState
 from trading.exchange.errors import NoAnswer
@@ -56,18 +57,6 @@ def held() -> Iterator[locks.Held]:
 
 def router(exchange: FakeExchange) -> Router:
     return Router(venue=VENUE, orders=exchange, deployment=uuid.UUID(int=1))
-
-
-def approved(**fields: Any) -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory(**fields)
-    return decisions.approve(
-        proposal=proposal,
-        terms_hash=proposal.terms_hash,
-        version=1,
-        actor=factories.approver(),
-        method="page",
-    )
 
 
 def working(exchange: FakeExchange, held: locks.Held, **fields: Any) -> Order:

@@ -14,13 +14,13 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks
 from portfolio import risk
 from portfolio.domain.limits import Verdict
 from portfolio.models import Position, Reservation
 from tests import factories
+from tests.factories import approved
 from tests.fakes import FakeExchange, fill
 from trading.domain.orders import Action, Side, Terms
 from trading.engine import invariants
@@ -53,18 +53,6 @@ def held() -> Iterator[locks.Held]:
 
 def router(exchange: FakeExchange) -> Router:
     return Router(venue=VENUE, orders=exchange, deployment=uuid.UUID(int=1))
-
-
-def approved(**fields: Any) -> Proposal:
-    factories.funded()
-    proposal = factories.ProposalFactory(**fields)
-    return decisions.approve(
-        proposal=proposal,
-        terms_hash=proposal.terms_hash,
-        version=proposal.version,
-        actor=factories.approver(),
-        method="page",
-    )
 
 
 def stop_and_resume() -> None:

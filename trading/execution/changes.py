@@ -22,9 +22,8 @@ from trading.models import Order, OrderEvent, WorkKind
 log = logging.getLogger(__name__)
 
 ZERO = Decimal(0)
-ELSEWHERE: Final = (
-    "(elsewhere)"  # who asked for a decrease that did not come from this desk: no person's name
-)
+# Who asked for a decrease that did not come from this desk. No person has such a name.
+ELSEWHERE: Final = "(elsewhere)"
 WATCHED_FOR: Final = timedelta(hours=24)  # an order that was judged absent may still appear
 TRIES = 8  # two processes and a stream may write the same order within milliseconds
 
