@@ -66,6 +66,7 @@ ORDER_LIFETIME = timedelta(seconds=env.whole("ORDER_LIFETIME_SECONDS", 300, low=
 ORDERS_PER_MINUTE = env.whole("ORDERS_PER_MINUTE", 600, low=1, high=100_000)
 ORDER_GROUP_CONTRACTS = env.whole("ORDER_GROUP_CONTRACTS", 5_000, low=1, high=1_000_000)
 PORT = env.whole("PORT", 8000, low=1, high=65_535)
+LIVE_HEARTBEAT_SECONDS = env.whole("LIVE_HEARTBEAT_SECONDS", 15, low=1, high=60)
 KALSHI_PROCESS = env.text("KALSHI_PROCESS", "command")
 KALSHI_READY_FILE = env.path("KALSHI_READY_FILE")
 KALSHI_REDUNDANT_FEED = env.flag("KALSHI_REDUNDANT_FEED", default=False)

@@ -128,12 +128,12 @@ def main(port: str, heartbeat: str, abandoned: str) -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_site.settings")
     from daphne.cli import CommandLineInterface
+    from django.conf import settings
 
     from kalshi_site import asgi, idempotency
-    from trading import consumers
 
     assert asgi.application is not None
-    consumers.PING_EVERY = float(heartbeat)
+    settings.LIVE_HEARTBEAT_SECONDS = float(heartbeat)
     idempotency.ABANDONED_AFTER = timedelta(seconds=float(abandoned))  # type: ignore[misc]  # Final, but for tests
     options = ["--bind", "127.0.0.1", "--port", port, "--verbosity", "0", "--application-close-timeout", "1"]
     CommandLineInterface().run([*options, "kalshi_site.asgi:application"])

@@ -43,7 +43,6 @@ from trading.execution import restored
 
 log = logging.getLogger(__name__)
 
-PING_EVERY = 15.0  # seconds
 INBOUND_RATE, INBOUND_BURST = 100, 200  # messages a second, and at once
 LONGEST_MESSAGE = 16_384  # characters of one client frame
 AUTH_WITHIN = 5.0  # seconds for a script's first frame
@@ -236,7 +235,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels sh
         """Heartbeats until the socket's time is over; they end with the person's stay."""
         life, joined = time.monotonic() + LIFE - random.random() * 3600.0, time.monotonic()
         while time.monotonic() < life:
-            await asyncio.sleep(PING_EVERY)
+            await asyncio.sleep(settings.LIVE_HEARTBEAT_SECONDS)
             if self.visitor.is_known and await self.visitor.has_left():
                 await self._end(4401, "E101")
                 return

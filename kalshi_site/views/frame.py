@@ -104,6 +104,7 @@ class Frame:
     drifts: int = 0
     work: int = 0
     topics: str = ""
+    heartbeat: int = settings.LIVE_HEARTBEAT_SECONDS
     exchange: str = ""
     quotes_ms: int | None = None
     quotes_age: str = "–"

@@ -14,7 +14,8 @@ function goLive() {
   const heads = document.body.dataset.topics;
   if (!heads) return;
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const channel = new LiveChannel(`${scheme}://${location.host}/ws/v1/live`, JSON.parse(heads));
+  const heartbeat = Number(document.body.dataset.heartbeat) * 1_000;
+  const channel = new LiveChannel(`${scheme}://${location.host}/ws/v1/live`, JSON.parse(heads), heartbeat);
   channel.addEventListener("connection", (event) => event instanceof CustomEvent && showConnection(event.detail));
   channel.addEventListener("frame", (event) => event instanceof CustomEvent && receiveTick(event.detail));
   channel.open();

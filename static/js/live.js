@@ -22,7 +22,7 @@ import { decode } from "./msgpack.js";
 
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 60_000;
-const SILENCE = 32_000; // the server pings every 15 s; two missed pings mean a dead line
+const LATE = 2_000; // beyond two missed heartbeats: the line is dead
 const ACKNOWLEDGE = 1_000; // the server lets go whoever leaves a thousand frames unacknowledged
 const GATHER = 250; // several changes of one topic become one fetch
 const PART = "body [hx-trigger]"; // still on the page, and still to be refreshed
@@ -31,10 +31,12 @@ export class LiveChannel extends EventTarget {
   /**
    * @param {string} url
    * @param {Record<string, Standing>} heads the topics of this page and the last change that it has seen
+   * @param {number} heartbeat ms between the server's pings
    */
-  constructor(url, heads) {
+  constructor(url, heads, heartbeat) {
     super();
     this.url = url;
+    this.heartbeat = heartbeat;
     this.heads = { ...heads };
     this.attempt = 0;
     /** @type {WebSocket | null} */
@@ -191,7 +193,7 @@ export class LiveChannel extends EventTarget {
     this.watchdog = setTimeout(() => {
       this.socket?.close();
       this.wait();
-    }, SILENCE);
+    }, 2 * this.heartbeat + LATE);
   }
 
   /** Full jitter: a random time up to the doubled limit, so that a restart is not met by every page at once. */

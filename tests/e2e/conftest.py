@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+HEARTBEAT = 5  # seconds: a change that a page lost without a successor is noticed by then
 ARTIFACTS = ROOT / "var" / "test-artifacts"
 _PASSED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "VIRTUAL_ENV")
 PROPOSE = """
@@ -133,7 +134,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDesk]:
     """One desk for all journeys, in a path with a space. Proposals wait long enough for a slow machine."""
     var = tmp_path_factory.mktemp("a desk") / "var"
     try:
-        yield start_desk(var, PROPOSAL_TTL_SECONDS="120")
+        yield start_desk(var, PROPOSAL_TTL_SECONDS="120", LIVE_HEARTBEAT_SECONDS=str(HEARTBEAT))
     finally:
         stop_desk(var)
 

@@ -306,9 +306,9 @@ async def test_without_the_layer_changes_come_from_the_log(monkeypatch: pytest.M
     await socket.disconnect()
 
 
-async def test_a_script_hears_the_first_heartbeat_as_soon_as_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_script_hears_the_first_heartbeat_as_soon_as_a_page(settings: Any) -> None:
     """Naive: the heartbeat waits until the time for the token is over."""
-    monkeypatch.setattr("trading.consumers.PING_EVERY", 0.1)
+    settings.LIVE_HEARTBEAT_SECONDS = 0.1
     caller = await database_sync_to_async(Caller.of)("viewer", "read")
     socket = await channel()
     await socket.connect()
@@ -337,12 +337,13 @@ async def the_client_asks(socket: WebsocketCommunicator) -> None:
 @pytest.mark.parametrize("event", [a_heartbeat_is_due, something_changes, prices_move, the_client_asks])
 async def test_a_socket_that_the_database_failed_ends_so_that_its_client_comes_back(
     monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
     caplog: pytest.LogCaptureFixture,
     event: Callable[[WebsocketCommunicator], Awaitable[None]],
 ) -> None:
     """Naive: one failed look at the rights ends the heartbeats or the news in silence, and the socket stays open."""
     if event is a_heartbeat_is_due:
-        monkeypatch.setattr("trading.consumers.PING_EVERY", 0.3)
+        settings.LIVE_HEARTBEAT_SECONDS = 0.3
     monkeypatch.setattr("kalshi_site.live.visitor.RIGHTS_LAST", 0.0)
     socket = await signed_in()
     await follow(socket, "orders", "quotes")
@@ -359,8 +360,8 @@ async def test_a_socket_that_the_database_failed_ends_so_that_its_client_comes_b
     assert not relay(LOGGED)._listeners, "a socket that has ended still hears the news"
 
 
-async def test_a_sign_out_ends_the_channel_at_the_next_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trading.consumers.PING_EVERY", 0.2)
+async def test_a_sign_out_ends_the_channel_at_the_next_heartbeat(settings: Any) -> None:
+    settings.LIVE_HEARTBEAT_SECONDS = 0.2
     socket = await signed_in()
     await follow(socket, "orders")
     await database_sync_to_async(Session.objects.all().delete)()
@@ -387,10 +388,10 @@ def somebody_else_signs_in() -> None:
 
 @pytest.mark.parametrize("event", [the_session_runs_out, the_password_changes, somebody_else_signs_in])
 async def test_a_session_that_no_page_would_accept_ends_the_channel(
-    monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]
+    settings: Any, event: Callable[[], None]
 ) -> None:
     """Naive: a session counts for as long as its row exists."""
-    monkeypatch.setattr("trading.consumers.PING_EVERY", 0.2)
+    settings.LIVE_HEARTBEAT_SECONDS = 0.2
     socket = await signed_in()
     await follow(socket, "orders")
     await database_sync_to_async(event)()

@@ -39,7 +39,7 @@ async def next_heartbeat(socket: WebsocketCommunicator) -> None:
 
 @pytest.mark.parametrize(("rejoin_every", "is_back"), [(0.0, True), (HALF_A_DAY, False)])
 async def test_a_forgotten_socket_is_back_after_its_next_heartbeat(
-    monkeypatch: pytest.MonkeyPatch, rejoin_every: float, is_back: bool
+    monkeypatch: pytest.MonkeyPatch, settings: Any, rejoin_every: float, is_back: bool
 ) -> None:
     """The naive socket joins once: of the two this is the one whose time to join again does not come."""
     sockets: list[Any] = []
@@ -51,7 +51,7 @@ async def test_a_forgotten_socket_is_back_after_its_next_heartbeat(
 
     monkeypatch.setattr(LiveConsumer, "accept", seen)
     monkeypatch.setattr(consumers, "REJOIN_EVERY", rejoin_every)
-    monkeypatch.setattr(consumers, "PING_EVERY", 1.0)
+    settings.LIVE_HEARTBEAT_SECONDS = 1.0
     socket = await signed_in()
     await follow(socket, "quotes")
     assert await hears_a_price(socket, within=5.0)

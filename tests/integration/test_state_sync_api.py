@@ -279,8 +279,8 @@ async def test_resuming_brings_what_was_missed_or_says_that_it_cannot() -> None:
     await socket.disconnect()
 
 
-async def test_a_heartbeat_tells_where_each_followed_topic_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumers, "PING_EVERY", 0.3)
+async def test_a_heartbeat_tells_where_each_followed_topic_stands(settings: Any) -> None:
+    settings.LIVE_HEARTBEAT_SECONDS = 0.3
     await database_sync_to_async(change)("ord_1")
     epoch = (await database_sync_to_async(changes.heads)(["orders"]))["orders"].epoch
     socket = await signed_in()
@@ -319,8 +319,9 @@ async def test_a_burst_that_no_queue_should_hold_becomes_one_word_to_ask() -> No
 
 async def test_a_socket_ends_before_the_server_in_front_would_end_them_all(
     monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
 ) -> None:
-    monkeypatch.setattr(consumers, "PING_EVERY", 0.1)
+    settings.LIVE_HEARTBEAT_SECONDS = 0.1
     monkeypatch.setattr(consumers, "LIFE", 0.0)
     socket = await channel(await sync_to_async(cookie_of)("viewer"))
     await socket.connect()
