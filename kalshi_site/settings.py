@@ -1,7 +1,7 @@
 """Django's settings. Every value comes through `kalshi_site.env`; nothing is written while this module loads.
 
 The supervisor (`manage.py up`) gives each process its own environment; `var/run/runtime.json`, which it leaves while it
-runs, tells commands of a second terminal where its Redis and its exchange are.
+runs, tells commands of a second terminal whose desk that is and where its Redis and its exchange are.
 """
 
 from __future__ import annotations
@@ -28,26 +28,41 @@ def _dotenv_path() -> Path | None:
     return Path(named) if named else None
 
 
-def _runtime(var_dir: Path, profile: str) -> dict[str, str]:
-    """Addresses left by a running supervisor of the same profile; empty otherwise."""
+def _runtime(var_dir: Path) -> dict[str, str]:
+    """Profile and addresses left by a supervisor that runs, or was killed; empty after an orderly end."""
     try:
         left: dict[str, str] = json.loads((var_dir / "run" / "runtime.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if left.pop("KALSHI_PROFILE", None) != profile:
-        return {}
-    return {name: left[name] for name in RUNTIME if name in left}
+    return left if left.get("KALSHI_PROFILE") in PROFILES else {}
+
+
+def _settings() -> Settings:
+    """What a process was given comes first, then `.env`, then the addresses of the desk that runs.
+
+    A command acts on that desk, whatever profile `.env` names: a stop must not stop another one. Only the command's
+    own environment chooses otherwise.
+    """
+    left = _runtime(VAR_DIR)
+    given = dict(os.environ)
+    if left and not given.get("KALSHI_PROFILE", "").strip():
+        given["KALSHI_PROFILE"] = left["KALSHI_PROFILE"]
+    profile = Settings(given, dotenv=DOTENV).choice("KALSHI_PROFILE", STATED_PROFILE, PROFILES)
+    same = left.get("KALSHI_PROFILE") == profile
+    return Settings(
+        given, dotenv=DOTENV, fallback={name: left[name] for name in RUNTIME if same and name in left}
+    )
 
 
 DOTENV = _dotenv_path()
 _first = Settings(dotenv=DOTENV)
 VAR_DIR = (_first.path("VAR_DIR") or BASE_DIR / "var").resolve()
-_profile = _first.choice("KALSHI_PROFILE", "paper", PROFILES)
-env = Settings(dotenv=DOTENV, fallback=_runtime(VAR_DIR, _profile))
+STATED_PROFILE = _first.choice("KALSHI_PROFILE", "paper", PROFILES)  # what the next `up` starts
+env = _settings()
 
 # --- what is traded, and with whose money
 PAPER_TRADING = env.flag("PAPER_TRADING", default=True)
-KALSHI_PROFILE = _profile
+KALSHI_PROFILE = env.choice("KALSHI_PROFILE", STATED_PROFILE, PROFILES)
 _demo_rest, _demo_ws = demo_urls() if KALSHI_PROFILE == "demo" else ("", "")
 # Empty in the paper profile until the supervisor has started the paper exchange.
 KALSHI_REST_URL = env.text("KALSHI_REST_URL", _demo_rest)

@@ -41,6 +41,7 @@ class Command(BaseCommand):
             )
             return False
         gone = end_leftovers(layout.run)
+        layout.runtime.unlink(missing_ok=True)
         lock.release()
         if gone:
             self.stdout.write(f"Ended what a killed run had left: {', '.join(gone)}.")

@@ -34,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--no-demo", action="store_true", help="make no demo logins")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        enter_mode(options["mode"])
+        enter_mode(options["mode"] or settings.STATED_PROFILE)
         wishes = start.Wishes(
             port=options["port"] or settings.PORT, demo=not options["no_demo"], browse=options["open"]
         )
