@@ -41,7 +41,7 @@ doctor: ## Say what is wrong on this machine and what to do
 credentials: ## Show the demo logins
 	@$(MANAGE) demo credentials
 
-demo-reset: ## Start over with an empty paper desk
+demo-reset: ## Delete the whole database and the paper exchange, and start over
 	@$(MANAGE) stop
 	@$(MANAGE) demo reset --yes
 
@@ -85,7 +85,7 @@ bench-cycles: setup-dev ## What the update and the decision loop cost
 contract: setup-dev ## What a new version of Kalshi's published contract changes (KALSHI_CONTRACT_DIR)
 	@$(PY) ops/exchange_contract.py --dir $(KALSHI_CONTRACT_DIR) $(ARGS)
 
-ci: check test e2e ## All gates
+ci: check test e2e ## check, test and e2e; .ci/run adds PostgreSQL and reliability
 
 openapi: setup-dev ## Write the committed API schema anew
 	@$(PY) ops/gates.py openapi

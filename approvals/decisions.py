@@ -43,7 +43,7 @@ class OwnProposal(Exception):
 class MayNotDecide(Exception):
     """The account's role does not include deciding. Agents never may."""
 
-    code = "E103"
+    code = "E104"
 
     def __init__(self) -> None:
         super().__init__("your role does not include deciding on proposals")

@@ -145,13 +145,13 @@ E305 | 409 | warning | - | Trading is paused | Only exits pass. Resume trading f
 E306 | 409 | warning | - | Trading is stopped | Find out why it was stopped, then resume.
 E307 | 409 | info | - | The order would not reduce the position | While trading is paused only exits pass.
 E308 | 409 | warning | - | Something stands against resuming | Deal with what the detail names, then resume.
-E309 | 409 | info | - | A second person must resume too | Ask a colleague to resume within 15 minutes.
+E309 | 409 | info | - | A second person must wish it too | Ask a colleague to do the same within 15 minutes.
 E310 | 409 | info | - | The price has moved | Look at the new price and decide again.
 E311 | 409 | info | - | The market is not open for trading | Wait until the market is active.
 E312 | 409 | warning | retry | The data is too old to trade on | Wait until the feed is live again.
 E313 | 409 | warning | - | The fee cannot be computed | Trade another market; what is held in this one can be sold.
 E314 | 409 | info | - | The autonomy level does not allow this | Raise the level under Risk, with a reason.
-E315 | 409 | warning | - | An order group has tripped | Find out why, reset it (manage.py trade reset), then resume.
+E315 | 409 | warning | - | An order group has tripped | Find out why, manage.py trade reset --reason WHY, then resume.
 E316 | 409 | warning | - | Too many orders in a minute | Find out which strategy runs away, then resume.
 ## Exchange
 E601 | 503 | warning | retry | The exchange cannot be reached | Wait; the desk tries again by itself.
@@ -165,7 +165,7 @@ E608 | 404 | warning | - | The exchange does not know this | Let reconciliation 
 E609 | 503 | warning | retry | The exchange's stream broke off | Wait; the desk connects again by itself.
 E610 | 409 | error | - | The outcome is not known yet | Do not repeat it: reconciliation asks the exchange.
 E611 | 503 | error | retry | Our clock is not the exchange's | Set the machine's clock (NTP); exits and cancels go on.
-E612 | 502 | error | - | Who answers did not prove to be the exchange | Nothing was sent: run make doctor.
+E612 | 502 | error | - | Who answers did not prove to be the exchange | Nothing was sent: make doctor ARGS=--exchange.
 E613 | 409 | error | - | Our records differ from the exchange's | Look at /reconciliation: each item says what to do.
 ## Agent
 E701 | 503 | warning | retry | The analyst failed | Nothing is proposed; the next cycle tries again.
@@ -175,10 +175,10 @@ E704 | 502 | warning | retry | A tool of the analyst failed | Look at the run; t
 ## Data, live channel, notify
 E801 | 503 | warning | retry | The database is busy | Repeat with the same key.
 E802 | 500 | error | - | The database refused inconsistent data | Report the request id; nothing was stored.
-E803 | 503 | error | - | The database needs a migration | Run manage.py migrate, or make run.
-E805 | 503 | error | - | The database is not in WAL mode | Run make doctor.
+E803 | 503 | error | - | The database needs a migration | Run make run: it copies the database, then migrates it.
+E805 | 503 | error | - | The database is not in WAL mode, or its SQLite is too old | Run make doctor.
 E806 | 503 | error | - | The database does not guard its facts | Run manage.py migrate: it makes the guards anew.
-E807 | 409 | error | - | This build may not send orders | Start the accepted one, or run manage.py trade accept-build.
+E807 | 409 | error | - | This build may not send orders | Start that, or: manage.py trade accept-build --reason WHY.
 E851 | 503 | info | retry | The reader is too slow | Connect again and resume.
 E852 | 409 | info | retry | A message is missing | Take a new snapshot.
 E853 | 429 | info | retry | Too many messages | Send fewer than 100 messages a second.

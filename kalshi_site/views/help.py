@@ -34,14 +34,17 @@ def errors(request: HttpRequest) -> HttpResponse:
 @require_GET
 def index(request: HttpRequest) -> HttpResponse:
     """Everything that can be read here."""
-    found = [guides.guide(name) for name in guides.names() if name != CONNECT]
-    return render(request, "help/index.html", {"guides": found, "layout": _layout(request)})
+    found = {
+        kind.replace("-", "_"): [guides.guide(name) for name in guides.names(kind) if name != CONNECT]
+        for kind in (guides.HOW_TO, guides.REFERENCE)
+    }
+    return render(request, "help/index.html", {**found, "layout": _layout(request)})
 
 
 @login_not_required
 @require_GET
 def guide(request: HttpRequest, name: str) -> HttpResponse:
-    """One guide of docs/how-to."""
+    """One file of docs/how-to or docs/reference."""
     try:
         found = guides.guide(name)
     except guides.NoSuchGuide:
