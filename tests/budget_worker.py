@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from trading.exchange import shared_budget
 from trading.exchange.auth import open_signer
 from trading.exchange.budget import Budget, LocalBudget
 from trading.exchange.link import Link
@@ -25,9 +26,10 @@ CREATES = "/portfolio/events/orders"
 
 
 def main(mode: str, kind: str, seconds: str, url: str, key_id: str, key_file: str, redis_url: str) -> None:
+    shared_budget._REDIS_WITHIN = 10.0  # type: ignore[misc]  # a Redis that is only slow is not away
     budget: Budget = SharedBudget(redis_url, "test") if mode == "shared" else LocalBudget()
     signer, link = open_signer(key_id, Path(key_file)), Link(budget=budget)
-    patient = Timeouts(budget=60.0)
+    patient = Timeouts(connect=20.0, read=20.0, total=30.0, budget=60.0)
     reads = Transport(url, signer, link=link, timeouts=patient)
     writes = WriteLine(url, signer, link=link, timeouts=patient)
     statuses: Counter[int] = Counter()
