@@ -38,6 +38,7 @@ REFUSALS = (
 )
 SHOWN = 100
 DENIED_SHOWN_FOR = timedelta(hours=1)
+APPROVED = (ProposalState.APPROVED, ProposalState.CLAIMED)
 LEVELS = (RiskLevel.LOW, RiskLevel.MEDIUM, RiskLevel.HIGH)
 
 
@@ -93,7 +94,7 @@ def approve(request: HttpRequest, public_id: str) -> HttpResponse:
             method="page",
         )
     except REFUSALS as refusal:
-        return _refused(request, found, refusal)
+        return _refused(request, found, refusal, sought=APPROVED)
     return _done(
         request, fresh, "Approved. Execution sends the order once; it shows up under Orders.", "done"
     )
@@ -125,7 +126,7 @@ def decline(request: HttpRequest, public_id: str) -> HttpResponse:
             reason=form.reason,
         )
     except REFUSALS as refusal:
-        return _refused(request, found, refusal)
+        return _refused(request, found, refusal, sought=(ProposalState.DECLINED,))
     return _done(request, fresh, "Declined. Nothing is traded; the reason goes back to the proposer.", "")
 
 
@@ -159,7 +160,6 @@ def _page(
     now = timezone.now()
     context = {
         "proposal": found,
-        "book": None if facts is None else facts.book,
         "bid_now": None if facts is None else facts.book.bid(found.terms.side),
         "ask_now": None if facts is None else facts.book.ask(found.terms.side),
         "open": found.is_decidable and found.deadline_at > now,
@@ -190,9 +190,13 @@ def _problem(code: str, text: str) -> dict[str, str]:
     return {"code": code, "title": kind.title, "text": text, "recovery": kind.recovery}
 
 
-def _refused(request: HttpRequest, found: Proposal, refusal: Exception) -> HttpResponse:
-    """The refusal in plain words above the card as it is now."""
+def _refused(
+    request: HttpRequest, found: Proposal, refusal: Exception, *, sought: tuple[ProposalState, ...]
+) -> HttpResponse:
+    """The refusal in plain words above the card as it is now; none where this person's first press did just that."""
     fresh = Proposal.objects.get(pk=found.pk)
+    if fresh.state in sought and fresh.decided_by == request.user.get_username():
+        return _page(request, fresh)
     kind = kind_of(refusal)
     text = str(refusal)
     if isinstance(refusal, StaleVersion) and fresh.decided_by:

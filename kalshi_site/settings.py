@@ -154,6 +154,7 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "kalshi_site.urls"
+CSRF_FAILURE_VIEW = "kalshi_site.views.faults.csrf_failed"
 ASGI_APPLICATION = "kalshi_site.asgi.application"
 FORM_RENDERER = "django.forms.renderers.DjangoTemplates"
 TEMPLATES: list[dict[str, Any]] = [

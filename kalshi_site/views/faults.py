@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -10,7 +12,10 @@ from kalshi_site.observability import request_id
 
 
 def _fault(request: HttpRequest, status: int, code: str, text: str = "") -> HttpResponse:
-    """In the frame for people who are signed in; a broken page stands bare, because its frame could break again."""
+    """In the frame for people who are signed in; a broken page stands bare, because its frame could break again.
+
+    What htmx asked for is a part of a page: it gets the words alone, and says them where it takes no answer like this.
+    """
     user = getattr(request, "user", None)
     framed = status < 500 and user is not None and user.is_authenticated
     context = {
@@ -20,7 +25,13 @@ def _fault(request: HttpRequest, status: int, code: str, text: str = "") -> Http
         "text": text,
         "request_id": request_id.get(),
     }
-    return render(request, "kalshi_site/fault.html", context, status=status)
+    if not getattr(request, "htmx", False):
+        return render(request, "kalshi_site/fault.html", context, status=status)
+    response = render(request, "kalshi_site/fault.html#note", context, status=status)
+    if request.method != "GET":
+        said = f"{code} {REGISTRY[code].title}. {REGISTRY[code].recovery}"
+        response["HX-Trigger"] = json.dumps({"say": {"text": said, "tone": "bad"}})
+    return response
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

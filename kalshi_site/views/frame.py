@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from kalshi_site.models import User
 from kalshi_site.observability import request_id
 from portfolio.domain.scopes import in_words
 from portfolio.models import EquityPoint, TradingState
-from portfolio.risk import standing, trading_state
+from portfolio.risk import limits, standing, trading_state
 from portfolio.views.state import next_page
 from trading.domain.hours import Standing, words
 from trading.execution.stand_in import execution_heard_at, is_execution_alive
@@ -47,6 +47,7 @@ LOOKS = {
     "REDUCING": ("PAUSED", "pause", "pause"),
     "HALTED": ("STOPPED", "halt", "stop"),
 }
+EQUITY_HOLDS = timedelta(minutes=3)  # a point is stored each minute while every held market has a bid
 PARTS = frozenset({"exchange", "vitals", "state", "waiting", "alarm", "work"})
 
 
@@ -107,6 +108,7 @@ class Frame:
     heartbeat: int = settings.LIVE_HEARTBEAT_SECONDS
     exchange: str = ""
     quotes_ms: int | None = None
+    too_old_ms: int = 0
     quotes_age: str = "–"
     places: tuple[tuple[Place, ...], ...] = ()
     roles: str = ""
@@ -160,7 +162,7 @@ def frame_of(request: HttpRequest) -> Frame:
         topic: [known[topic].epoch, known[topic].version] if topic in known else ["", 0] for topic in TOPICS
     }
     proven = Quote.objects.aggregate(at=Max("verified_at"))["at"]
-    point = EquityPoint.objects.filter(venue=venue).order_by("-at").first()
+    point = EquityPoint.objects.filter(venue=venue, at__gte=bare.now - EQUITY_HOLDS).order_by("-at").first()
     return Frame(
         **{name: getattr(bare, name) for name in _BARE},
         state=_chip(venue),
@@ -171,6 +173,7 @@ def frame_of(request: HttpRequest) -> Frame:
         topics=json.dumps(heads),
         exchange=_pause(bare.now),
         quotes_ms=None if proven is None else int(proven.timestamp() * 1000),
+        too_old_ms=int(limits()["data_age"] * 1000),
         quotes_age="–" if proven is None else f"{max(0.0, (bare.now - proven).total_seconds()):.1f} s",
         places=_places(request, user),
         roles=", ".join(user.groups.values_list("name", flat=True)),

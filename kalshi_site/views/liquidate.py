@@ -29,9 +29,9 @@ def liquidate(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"row": row, "alive": is_execution_alive(), "word": WORD}
     if request.GET.get("part") == "progress":
         return render(request, f"{TEMPLATE}#progress", context)
-    if request.method == "POST":
+    if request.method == "POST" and "again" not in request.POST:
         return _ask(request, venue, context)
-    return _page(request, venue, context, slippage=request.GET.get("slippage", SLIPPAGE))
+    return _page(request, venue, context, slippage=request.POST.get("slippage", SLIPPAGE))
 
 
 def _ask(request: HttpRequest, venue: str, context: dict[str, Any]) -> HttpResponse:
@@ -49,8 +49,8 @@ def _ask(request: HttpRequest, venue: str, context: dict[str, Any]) -> HttpRespo
             slippage=_amount(written),
         )
     except liquidation.SlippageOutOfRange as refused:
-        error = f"{refused.code} Nothing was done: {refused}."
-        return _page(request, venue, context, slippage=SLIPPAGE, error=error, status=422)
+        bad = f"{refused.code} Nothing was done: {refused}."
+        return _page(request, venue, context, slippage=written, bad_slippage=bad, status=422)
     wake()
     return redirect("risk-liquidate")
 
@@ -62,17 +62,20 @@ def _page(
     *,
     slippage: str,
     error: str = "",
+    bad_slippage: str = "",
     status: int = 200,
 ) -> HttpResponse:
     try:
         plan = liquidation_plan.plan(venue, _amount(slippage))
     except liquidation.SlippageOutOfRange as refused:
-        slippage, error = SLIPPAGE, error or f"{refused.code} {refused}"
+        bad_slippage = bad_slippage or f"{refused.code} {refused}; worked out for {SLIPPAGE}"
         plan = liquidation_plan.plan(venue, Decimal(SLIPPAGE))
     context |= {
         "plan": plan,
         "slippage": slippage,
         "error": error,
+        "bad_slippage": bad_slippage,
+        "reason": request.POST.get("reason", ""),
         "may_sell": request.user.has_perm("portfolio.close_position"),
     }
     return render(request, TEMPLATE, context, status=status)

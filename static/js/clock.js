@@ -20,17 +20,19 @@ export function serverNow() {
 
 /**
  * Take over a round trip: `sent` and `received` on performance.now(), `server` in ms since 1970.
- * Only a measurement at least as sharp as the last one counts; old ones fade.
+ * Only a measurement at least as sharp as the last one counts, or one that refutes it: a machine that slept has lost
+ * minutes. Old ones fade.
  * @param {number} sent
  * @param {number} received
  * @param {number} server
  */
 export function learn(sent, received, server) {
   const doubt = (received - sent) / 2;
+  const measured = server - (started + (sent + received) / 2);
   error *= 1.2;
-  if (doubt > error) return;
+  if (doubt > error && Math.abs(measured - offset) <= doubt + error) return;
   error = doubt;
-  offset = server - (started + (sent + received) / 2);
+  offset = measured;
 }
 
 /** How far this machine's own clock is from the server's, in ms. @returns {number} */

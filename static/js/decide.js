@@ -52,7 +52,7 @@ function onPress(event) {
   if (held) {
     event.preventDefault();
     event.stopImmediatePropagation();
-    toast("Prices are older than 10 s: approving waits for fresh ones", "care");
+    toast("Prices are too old to trade on: approving waits for fresh ones", "care");
     return;
   }
   const button = event.target instanceof Element ? event.target.closest("button[data-arm]") : null;
@@ -92,15 +92,17 @@ function openByAddress() {
   else button.focus();
 }
 
-/** After an answer the outcome stands at the top: lead eyes and focus there. */
+/** After an answer the outcome stands at the top: lead eyes and focus there. A refusal closes the dialog it came to. */
 function showOutcome() {
   document.addEventListener("htmx:after:swap", (event) => {
     const source = event instanceof CustomEvent ? event.detail.ctx?.request?.method : "";
     if (String(source).toUpperCase() !== "POST") return;
-    const title = document.querySelector("#proposal h1");
-    if (!(title instanceof HTMLElement) || document.querySelector("dialog[open]")) return;
-    title.tabIndex = -1;
-    title.focus({ preventScroll: true });
+    const refusal = document.querySelector("#proposal > [role=alert]");
+    if (refusal) for (const dialog of document.querySelectorAll("#proposal dialog[open]")) /** @type {HTMLDialogElement} */ (dialog).close();
+    const outcome = refusal ?? document.querySelector("#proposal h1");
+    if (!(outcome instanceof HTMLElement) || document.querySelector("dialog[open]")) return;
+    outcome.tabIndex = -1;
+    outcome.focus({ preventScroll: true });
     scrollTo({ top: 0 });
   });
 }

@@ -1,6 +1,6 @@
 /**
  * Single keys (UX 3.4). They rest while the reader types, has a dialog open, or stands on a control that uses the key;
- * `data-keys="off"` on <html> switches all of them off, Escape in dialogs stays the browser's own.
+ * a button of the keys' own dialog switches all of them off in this browser, Escape in dialogs stays the browser's own.
  */
 
 import { toast } from "./say.js";
@@ -9,6 +9,8 @@ import { closeMenus } from "./ui.js";
 const JUMP_WINDOW = 1_000;
 const STOP_WINDOW = 2_000;
 const TYPING = "input, select, textarea, [contenteditable]";
+const MAY_REPEAT = ["j", "k", "ArrowDown", "ArrowUp"]; // a key held down is one press of all others
+const KEPT = "keys"; // in this browser
 const USES_SPACE = "button, a, summary, input, select, textarea, [contenteditable], [data-scroll]";
 
 let jumpUntil = 0;
@@ -20,6 +22,7 @@ function resting(event) {
   return (
     event.defaultPrevented ||
     event.isComposing ||
+    (event.repeat && !MAY_REPEAT.includes(event.key)) ||
     event.ctrlKey || event.metaKey || event.altKey ||
     document.documentElement.dataset.keys === "off" ||
     document.querySelector("dialog[open]") !== null ||
@@ -164,7 +167,26 @@ function inList(event) {
   return event.key.length === 1 || document.activeElement?.closest("tr[data-row]") !== null;
 }
 
+/** WCAG 2.1.4: single keys can be switched off; whoever speaks to the machine sets off half of them. */
+function offerTheSwitch() {
+  const show = () => {
+    const off = localStorage.getItem(KEPT) === "off";
+    document.documentElement.dataset.keys = off ? "off" : "";
+    for (const button of document.querySelectorAll("button[data-keys-switch]")) {
+      button.textContent = off ? "Switch the keys on" : "Switch the keys off";
+      if (button instanceof HTMLElement) button.hidden = false;
+    }
+  };
+  document.addEventListener("click", (event) => {
+    if (!(event.target instanceof Element) || !event.target.closest("button[data-keys-switch]")) return;
+    localStorage.setItem(KEPT, document.documentElement.dataset.keys === "off" ? "on" : "off");
+    show();
+  });
+  show();
+}
+
 export function listenToKeys() {
+  offerTheSwitch();
   document.addEventListener("keydown", (event) => {
     if (opensLiquidation(event) || (!resting(event) && act(event))) event.preventDefault();
   });

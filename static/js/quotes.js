@@ -5,12 +5,12 @@ import { serverNow } from "./clock.js";
 /** @typedef {import("./live.js").Frame} Frame */
 
 const STALE = 5_000;
-const TOO_OLD = 10_000; // the gateway's own limit: it would refuse the approval with E312
+const TOO_OLD = 10_000; // unless the page says what the gateway's limit is: beyond it an approval is refused (E312)
 /** @type {Map<string, string>} */
 const waiting = new Map();
 /** @type {Map<string, number>} */
 const flashed = new Map();
-let newest = Number(document.body.dataset.quotesAsOf) || 0;
+let newest = 0;
 let planned = false;
 
 /** `0.5450` becomes `54.5¢`: the digits are moved, nothing is computed. @param {unknown} dollars @returns {string} */
@@ -49,9 +49,9 @@ function change(cell, key, text) {
   requestAnimationFrame(() => cell.classList.add("flash"));
 }
 
-/** While prices are too old to trade on, approving waits and says why; declining does not. @param {boolean} held */
+/** While prices are too old to trade on, approving waits and says why; declining and exits do not. @param {boolean} held */
 function holdApprovals(held) {
-  for (const button of document.querySelectorAll("button[data-decide=approve]")) {
+  for (const button of document.querySelectorAll("button[data-decide=approve]:not([data-exit])")) {
     button.toggleAttribute("data-held", held);
     if (held) button.setAttribute("aria-disabled", "true");
     else button.removeAttribute("aria-disabled");
@@ -64,11 +64,15 @@ function holdApprovals(held) {
 export function watchAge() {
   const place = document.querySelector("[data-age]");
   setInterval(() => {
+    // Where no price moves none is sent: the header asks when prices were last proven.
+    const proven = document.getElementById("trading-state")?.dataset;
+    newest = Math.max(newest, Number(proven?.quotesAsOf) || 0);
     const age = newest ? serverNow() - newest : null;
-    if (place) place.textContent = age === null ? "–" : `${(Math.max(0, age) / 1000).toFixed(1)} s`;
+    const old = age !== null && age > STALE ? " stale" : "";
+    if (place) place.textContent = age === null ? "–" : `${(Math.max(0, age) / 1000).toFixed(1)} s${old}`;
     for (const panel of document.querySelectorAll("[data-prices]")) {
       panel.classList.toggle("stale", age !== null && age > STALE);
     }
-    holdApprovals(age !== null && age > TOO_OLD);
+    holdApprovals(age !== null && age > (Number(proven?.tooOld) || TOO_OLD));
   }, 500);
 }

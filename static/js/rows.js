@@ -1,12 +1,15 @@
 /**
- * Lists that grow under the reader's eyes. A refreshed list is morphed in at once, unless the reader stands in it:
- * then new rows wait in a bar, so that the row under the cursor never moves.
+ * Lists that change under the reader's eyes. A refreshed list is morphed in at once, unless the reader stands in one that
+ * has a bar: then rows wait in it, come and gone, so that the row under the cursor never moves; they go in when he leaves.
+ * In the other lists a press that meets a row which has just moved there does nothing.
  */
 
-import { announce } from "./say.js";
+import { announce, toast } from "./say.js";
 import { focusRow } from "./keys.js";
 
 const BATCH = 5_000;
+const SETTLED = 700; // ms; quicker than that nobody has read what stands there now
+let movedAt = -Infinity;
 let spokenAt = 0;
 let unspoken = 0;
 
@@ -27,13 +30,25 @@ function speakOfNew(count) {
   }, wait);
 }
 
-/** @param {HTMLElement} list @param {number} count */
-function showBar(list, count) {
-  const bar = document.querySelector(`[data-new-bar="${list.id}"]`);
-  if (!(bar instanceof HTMLElement)) return;
+/** @param {HTMLElement} list @returns {HTMLElement | null} */
+function barOf(list) {
+  return document.querySelector(`[data-new-bar="${list.id}"]`);
+}
+
+/** @param {HTMLElement} bar @param {number} fresh @param {number} gone */
+function showBar(bar, fresh, gone) {
   const word = bar.querySelector("[data-new-count]");
-  if (word) word.textContent = `${count} new`;
-  bar.hidden = count === 0;
+  if (word) word.textContent = [fresh && `${fresh} new`, gone && `${gone} over`].filter(Boolean).join(", ");
+  bar.hidden = fresh + gone === 0;
+}
+
+/** What is over keeps its place until the reader leaves, and decides nothing any more. @param {HTMLElement} list @param {string[]} gone */
+function strike(list, gone) {
+  for (const id of gone) {
+    const row = list.querySelector(`#${CSS.escape(id)}`);
+    row?.classList.add("off");
+    for (const button of row?.querySelectorAll("button") ?? []) button.disabled = true;
+  }
 }
 
 /** @param {HTMLElement} list @returns {boolean} */
@@ -47,13 +62,42 @@ function beforeRefresh(event) {
   const list = event.detail.ctx?.target;
   if (!(list instanceof HTMLElement) || !list.matches("[data-list]") || list.dataset.letIn) return;
   const arriving = new DOMParser().parseFromString(String(event.detail.ctx.text ?? ""), "text/html");
-  const known = ids(list);
-  const fresh = [...ids(arriving.body)].filter((id) => !known.has(id));
-  if (fresh.length) speakOfNew(fresh.length);
-  if (fresh.length && readerStandsIn(list)) {
-    event.preventDefault();
-    showBar(list, fresh.length);
+  const [known, coming] = [ids(list), ids(arriving.body)];
+  const fresh = [...coming].filter((id) => !known.has(id));
+  const gone = [...known].filter((id) => !coming.has(id));
+  const bar = barOf(list);
+  if (!bar) {
+    if (fresh.length + gone.length) movedAt = performance.now();
+    return;
   }
+  if (fresh.length) speakOfNew(fresh.length);
+  const waits = fresh.length + gone.length > 0 && readerStandsIn(list);
+  showBar(bar, waits ? fresh.length : 0, waits ? gone.length : 0);
+  if (!waits) return;
+  event.preventDefault();
+  strike(list, gone);
+}
+
+/** What waits goes in once the reader has left. */
+function letInWhoWaits() {
+  const look = () => {
+    for (const bar of document.querySelectorAll("[data-new-bar]:not([hidden])")) {
+      const list = document.getElementById(bar.getAttribute("data-new-bar") ?? "");
+      if (!(bar instanceof HTMLElement) || !list || readerStandsIn(list)) continue;
+      showBar(bar, 0, 0);
+      document.body.dispatchEvent(new CustomEvent("proposals:changed", { detail: {} }));
+    }
+  };
+  setInterval(look, 1_000);
+}
+
+/** @param {MouseEvent} event */
+function ignoreMeetings(event) {
+  const button = event.target instanceof Element ? event.target.closest("[data-list] tr[data-row] button") : null;
+  if (!button || event.detail === 0 || performance.now() - movedAt > SETTLED) return; // 0: by a key, on the row in focus
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  toast("The list has just moved: look at the row and press again", "care");
 }
 
 /** A focused row that went away hands the focus to its neighbour. */
@@ -75,7 +119,7 @@ function letIn() {
     const bar = button?.closest("[data-new-bar]");
     const list = bar && document.getElementById(bar.getAttribute("data-new-bar") ?? "");
     if (!(bar instanceof HTMLElement) || !list) return;
-    bar.hidden = true;
+    showBar(bar, 0, 0);
     list.dataset.letIn = "1";
     document.body.dispatchEvent(new CustomEvent("proposals:changed", { detail: {} }));
     setTimeout(() => delete list.dataset.letIn, 2000);
@@ -93,6 +137,8 @@ function selectByPointer() {
 
 export function startRows() {
   document.addEventListener("htmx:before:swap", beforeRefresh);
+  document.addEventListener("click", ignoreMeetings, { capture: true });
+  letInWhoWaits();
   keepFocus();
   letIn();
   selectByPointer();

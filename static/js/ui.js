@@ -91,12 +91,21 @@ function noticeSignOut() {
 
 let complainedAt = -Infinity;
 
+/** What was pressed may have been done, whatever the answer looked like: the reader is sent to look. */
+function outcomeUnknown() {
+  toast("No answer to what you pressed: it may have been done. Look before you press again", "bad", 15_000);
+  document.body.dispatchEvent(new CustomEvent("proposals:changed", { detail: {} }));
+}
+
 /** A part that cannot be refreshed keeps what it shows; the reader is told, but not every second. */
 function noticeFailures() {
   /** @param {Event} event */
   const complain = (event) => {
-    const response = event instanceof CustomEvent ? event.detail.ctx?.response : undefined;
+    const ctx = event instanceof CustomEvent ? event.detail.ctx : undefined;
+    const response = ctx?.response;
     if (response && response.status < 500) return;
+    const pressed = String(ctx?.request?.method ?? "GET").toUpperCase() !== "GET";
+    if (pressed && !ctx.sourceElement?.matches("[data-attend]")) return outcomeUnknown();
     if (performance.now() - complainedAt < 15_000) return;
     complainedAt = performance.now();
     const id = response?.headers?.get("Request-Id");
@@ -115,7 +124,16 @@ function keepTitle() {
   });
 }
 
+/** A tab that nobody sees is no person who watches. */
+function attendWhileSeen() {
+  document.addEventListener("htmx:config:request", (event) => {
+    const part = event instanceof CustomEvent ? event.detail.ctx?.sourceElement : null;
+    if (document.hidden && part instanceof Element && part.matches("[data-attend]")) event.preventDefault();
+  });
+}
+
 export function startFrame() {
+  attendWhileSeen();
   noticeSignOut();
   noticeFailures();
   keepTitle();

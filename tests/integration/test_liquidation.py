@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -446,9 +447,31 @@ def test_a_no_position_is_sold_to_who_offers_yes(order: Order) -> None:
 
 
 def test_without_a_bid_the_plan_promises_nothing(order: Order) -> None:
-    Quote.objects.update(trusted=False)
+    Quote.objects.update(yes_bid=None, levels={"bids": [], "asks": [["0.5000", "500.00"]]})
     plan = liquidation_plan.plan(VENUE, D("0.05"))
     assert (plan.lines[0].bid, plan.lines[0].proceeds, plan.unsold) == (None, D(0), 1)
+    assert (plan.proceeds, plan.slippage, plan.fee) == (D(0), D(0), D(0))
+
+
+@pytest.mark.parametrize("unknown", [{"trusted": False}, {"as_of": None, "verified_at": None}, None])
+def test_without_a_known_price_the_plan_knows_no_amount(
+    order: Order, unknown: dict[str, Any] | None
+) -> None:
+    """Naive: what nobody knows would bring $0.00, and the sum of all is told too low as if it were known."""
+    known = factories.quoted_market()
+    Position.objects.create(
+        venue=VENUE, ticker=known.ticker, event_ticker=known.event_ticker, quantity=D(2), cost=D(1)
+    )
+    mine = Quote.objects.filter(market_id=order.ticker)
+    mine.delete() if unknown is None else mine.update(**unknown)
+    plan = liquidation_plan.plan(VENUE, D("0.05"))
+    lines = {line.ticker: line for line in plan.lines}
+    blind, sure = lines[order.ticker], lines[known.ticker]
+    assert (blind.proceeds, blind.slippage, blind.fee, blind.sold) == (None, None, None, D(0))
+    assert sure.proceeds == D("0.96")
+    assert (plan.proceeds, plan.slippage, plan.fee, plan.unsold) == (None, None, None, 1)
+    shown = {row["ticker"]: row for row in Caller.of("approver").get("/trading/liquidate").json()["plan"]}
+    assert [shown[order.ticker][name] for name in ("proceeds", "slippage", "fee")] == [None, None, None]
 
 
 # --- the page
@@ -477,6 +500,27 @@ def test_without_the_typed_word_nothing_is_done(order: Order) -> None:
     assert client.post("/risk/liquidate", {"word": "LIQUIDATE", "slippage": "5"}).status_code == 422
     assert not Liquidation.objects.exists()
     assert risk.trading_state(VENUE).mode == "ACTIVE"
+
+
+def test_enter_in_a_field_liquidates_and_working_it_out_again_does_nothing(order: Order) -> None:
+    """A form's first submit button is the one that Enter presses. Naive: Enter works it out again, and nobody is told."""
+    client = as_member("approver")
+    form = client.get("/risk/liquidate").content.decode().split('<form class="sheet-page')[1]
+    first, second = re.findall(r"<button[^>]*>", form)[:2]
+    assert "stop" in first and 'name="again"' in second
+    asked = {"again": "yes", "word": "LIQUIDATE", "slippage": "0.02", "reason": "fire in the hall"}
+    page = client.post("/risk/liquidate", asked).content.decode()
+    assert 'value="0.02"' in page and 'value="fire in the hall"' in page
+    assert not Liquidation.objects.exists()
+
+
+def test_a_refused_slippage_stays_as_typed_and_is_named(order: Order) -> None:
+    refused = as_member("approver").post(
+        "/risk/liquidate", {"word": "LIQUIDATE", "slippage": "5", "reason": "fire"}
+    )
+    page = refused.content.decode()
+    assert 'value="5" aria-invalid="true" aria-describedby="slippage-e"' in page and 'value="fire"' in page
+    assert 'id="word-e"' not in page
 
 
 def test_with_the_word_it_is_asked_for_and_progress_is_shown(
