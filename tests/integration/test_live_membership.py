@@ -33,7 +33,7 @@ async def hears_a_price(socket: WebsocketCommunicator, within: float) -> bool:
 
 
 async def next_heartbeat(socket: WebsocketCommunicator) -> None:
-    while (await socket.receive_json_from(timeout=5))["k"] != "ping":
+    while (await socket.receive_json_from())["k"] != "ping":
         pass
 
 
@@ -54,9 +54,9 @@ async def test_a_forgotten_socket_is_back_after_its_next_heartbeat(
     settings.LIVE_HEARTBEAT_SECONDS = 1.0
     socket = await signed_in()
     await follow(socket, "quotes")
-    assert await hears_a_price(socket, within=5.0)
+    assert await hears_a_price(socket, within=30.0)
     await next_heartbeat(socket)
     await get_channel_layer().group_discard(group_of("quotes"), sockets[0].channel_name)
     await next_heartbeat(socket)
-    assert await hears_a_price(socket, within=5.0 if is_back else 1.5) is is_back
+    assert await hears_a_price(socket, within=30.0 if is_back else 1.5) is is_back
     await socket.disconnect()

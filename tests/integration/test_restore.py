@@ -241,7 +241,7 @@ async def test_the_channel_begins_anew_when_its_log_stands_before_itself() -> No
     socket = await signed_in()
     await follow(socket, "orders")
     await database_sync_to_async(restore)(2)
-    while (frame := await socket.receive_json_from(timeout=3))["t"] != "orders":
+    while (frame := await socket.receive_json_from())["t"] != "orders":
         pass
     assert (frame["k"], frame["s"]) == ("snap", 2)
     assert frame["d"]["e"] == await database_sync_to_async(epoch)() != before

@@ -231,7 +231,7 @@ def test_a_change_that_is_rolled_back_takes_its_number_with_it() -> None:
 async def frames(socket: Any, kind: str, number: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while len(found) < number:
-        frame = await socket.receive_json_from(timeout=3)
+        frame = await socket.receive_json_from()
         if frame["k"] == kind:
             found.append(frame)
     return found
