@@ -54,8 +54,8 @@ def definition(ticker: str, **changes: Any) -> MarketDefinition:
         created_at=NOW - timedelta(days=1),
         updated_at=NOW,
         open_at=NOW - timedelta(hours=1),
-        close_at=NOW + timedelta(hours=1),
-        latest_expiration_at=NOW + timedelta(days=1),
+        close_at=NOW + timedelta(days=30),  # NOW is when the suite began, which may be long ago
+        latest_expiration_at=NOW + timedelta(days=31),
         expected_expiration_at=None,
         settlement_timer=timedelta(seconds=1),
         rules_primary="If …",
@@ -165,12 +165,18 @@ class FakeStream:
 class Running:
     def __init__(self, feed: Feed, stream: FakeStream, exchange: FakeExchange) -> None:
         self.feed, self.stream, self.exchange = feed, stream, exchange
+        self.task = asyncio.create_task(feed.run())
         self.ready = 0
         self.ticks: list[dict[str, Any]] = []
 
+    async def ended(self) -> None:
+        """Wait until the feed has ended by itself."""
+        done, _ = await asyncio.wait({self.task}, timeout=30)
+        assert done, "the feed goes on"
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the rows say so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await sync_to_async(condition)():
                 await asyncio.sleep(0.01)
 
@@ -194,12 +200,11 @@ async def feeding(
     options = {"pace": QUICK, **options}
     feed = Feed(exchange, open_stream, on_ready, publish=publish, **options)  # type: ignore[arg-type]
     running = Running(feed, stream, exchange)
-    task = asyncio.create_task(feed.run())
     try:
         yield running
     finally:
         feed.stop()
-        await task
+        await running.task
 
 
 def snapshot(ticker: str, bid: int = 4000, ask: int = 4200) -> BookSnapshot:
@@ -413,7 +418,7 @@ async def test_a_closed_market_may_reopen() -> None:
     async with feeding(FakeExchange(closed, definition("B"))) as running:
         await running.until(lambda: running.stream.followed == {"B"})
         running.exchange.held["A"] = definition("A")
-        running.stream.say(change("close_date_updated", close_at=NOW + timedelta(hours=1)))
+        running.stream.say(change("close_date_updated", close_at=NOW + timedelta(days=30)))
         await running.until(lambda: running.stream.followed == {"A", "B"})
 
 
