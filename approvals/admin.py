@@ -11,11 +11,13 @@ from django.template.response import TemplateResponse
 
 from approvals import decisions
 from approvals.domain.lifecycle import DeadlinePassed, TermsChanged, WrongState
+from approvals.forms import ApproveForm
 from approvals.models import Decision, Proposal, ProposalEvent
 from kalshi_site.errors import kind_of
 from kalshi_site.models import User
 from kalshi_site.readonly import ReadOnly, ReadOnlyInline
 from kalshi_site.versioning import StaleVersion
+from portfolio.domain.limits import RiskLevel
 from portfolio.risk import Denied, UnknownMarket
 
 REFUSALS = (
@@ -76,21 +78,48 @@ class ProposalAdmin(ReadOnly):
         return self._decide(request, rows, "decline")
 
     def _decide(self, request: HttpRequest, rows: QuerySet[Proposal], answer: str) -> HttpResponse | None:
-        if request.POST.get("confirmed") != "yes":
-            return self._ask(request, rows, answer)
-        for proposal in rows:
+        chosen = self._approvable(request, list(rows)) if answer == "approve" else list(rows)
+        if not chosen:
+            return None
+        typed = self._typed(request, chosen[0]) if answer == "approve" and _is_high(chosen[0]) else None
+        if request.POST.get("confirmed") != "yes" or (typed is not None and "quantity" in typed.errors):
+            return self._ask(request, chosen, answer, typed)
+        for proposal in chosen:
             seen = request.POST.get(f"version-{proposal.pk}", "")
             terms = request.POST.get(f"terms-{proposal.pk}", "")
             if seen.isdigit() and isinstance(request.user, User):
                 self._one(request, proposal, (int(seen), terms), request.user, answer)
         return None
 
-    def _ask(self, request: HttpRequest, rows: QuerySet[Proposal], answer: str) -> HttpResponse:
+    def _approvable(self, request: HttpRequest, rows: list[Proposal]) -> list[Proposal]:
+        """One alone, whatever its risk; of several those of LOW risk, and why not the others."""
+        if len(rows) == 1:
+            return rows
+        for row in rows:
+            if row.risk_level != RiskLevel.LOW:
+                messages.error(
+                    request,
+                    f"Left out: {row.public_id} is {row.risk_level} risk, and several at once are for LOW only;"
+                    " decide it on its page, or choose it alone.",
+                )
+        return [row for row in rows if row.risk_level == RiskLevel.LOW]
+
+    def _typed(self, request: HttpRequest, proposal: Proposal) -> ApproveForm:
+        """The quantity that HIGH wants typed, as the page asks for it; nothing is wrong before it was asked."""
+        if request.POST.get("confirmed") != "yes":
+            return ApproveForm(proposal=proposal)
+        return ApproveForm({"quantity": request.POST.get("quantity", "")}, proposal=proposal)
+
+    def _ask(
+        self, request: HttpRequest, rows: list[Proposal], answer: str, typed: ApproveForm | None
+    ) -> HttpResponse:
         context: dict[str, Any] = {
             **self.admin_site.each_context(request),
-            "title": f"{answer.capitalize()} {rows.count()} proposals?",
+            "title": f"{answer.capitalize()} {len(rows)} proposal{'' if len(rows) == 1 else 's'}?",
             "answer": answer,
             "proposals": rows,
+            "typed": typed,
+            "reason": request.POST.get("reason", ""),
             "opts": self.model._meta,
         }
         return TemplateResponse(request, "admin/approvals/decide.html", context)
@@ -123,3 +152,7 @@ class ProposalAdmin(ReadOnly):
             messages.error(request, f"{kind_of(refusal).code} {proposal.public_id}: {refusal}")
         else:
             messages.success(request, f"{proposal.public_id}: {answer}d.")
+
+
+def _is_high(proposal: Proposal) -> bool:
+    return proposal.risk_level == RiskLevel.HIGH
