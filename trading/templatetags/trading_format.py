@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from django import template
 from django.utils import timezone
@@ -17,53 +17,64 @@ register = template.Library()
 
 UNKNOWN = "–"
 
+T = TypeVar("T")
+# Django hands a filter "" where a variable leads nowhere: that is as unknown as None.
+Missing = Literal[""] | None
+Amount = Decimal | Missing
+Moment = datetime | Missing
+
+
+def _known(value: T | Missing) -> T | None:
+    return None if value == "" else value
+
 
 @register.filter
-def cents(price: Decimal | None) -> str:
+def cents(price: Amount) -> str:
     """`38.0¢`: one decimal at least, so that points stand in a line."""
-    return prices.cents_text(price, fine=True)
+    return prices.cents_text(_known(price), fine=True)
 
 
 @register.filter
-def average(price: Decimal | None) -> str:
+def average(price: Amount) -> str:
     """A mean of prices, which has no grid of its own: to a tenth of a cent."""
-    return prices.cents_text(None if price is None else price.quantize(Decimal("0.001")), fine=True)
+    mean = _known(price)
+    return prices.cents_text(None if mean is None else mean.quantize(Decimal("0.001")), fine=True)
 
 
 @register.filter
-def dollars(amount: Decimal | None) -> str:
-    return prices.dollars_text(amount)
+def dollars(amount: Amount) -> str:
+    return prices.dollars_text(_known(amount))
 
 
 @register.filter
-def signed(amount: Decimal | None) -> str:
+def signed(amount: Amount) -> str:
     """`+$7.62` or `−$47.58`."""
-    return prices.dollars_text(amount, signed=True)
+    return prices.dollars_text(_known(amount), signed=True)
 
 
 @register.filter
-def percent(probability: Decimal | None) -> str:
-    return prices.percent_text(probability)
+def percent(probability: Amount) -> str:
+    return prices.percent_text(_known(probability))
 
 
 @register.filter
-def edge(price: Decimal | None) -> str:
+def edge(price: Amount) -> str:
     """A gain per contract in cents, with one decimal: `6.4¢`, `−0.8¢`."""
-    if price is None:
+    if price is None or price == "":
         return UNKNOWN
     return f"{'−' if price < 0 else ''}{abs(price) * 100:.1f}¢"
 
 
 @register.filter
-def quantity(count: Decimal | None) -> str:
-    return prices.count_text(count)
+def quantity(count: Amount) -> str:
+    return prices.count_text(_known(count))
 
 
 @register.filter
-def gain(amount: Decimal | None) -> SafeString | str:
+def gain(amount: Amount) -> SafeString | str:
     """Money won or lost: arrow, sign and colour together; plain when zero or unknown."""
-    if amount is None or amount == 0:
-        return prices.dollars_text(amount)
+    if not amount:
+        return dollars(amount)
     tone, arrow = ("gain", "▲") if amount > 0 else ("loss", "▼")
     return format_html(
         '<span class="{}"><i class="ar">{}</i>{}</span>',
@@ -82,21 +93,25 @@ def side(name: str | None) -> SafeString | str:
 
 
 @register.filter
-def held(signed: Decimal) -> SafeString:
+def held(signed: Amount) -> SafeString | str:
     """`100 YES` or `60 NO` of a signed holding."""
+    if signed is None or signed == "":
+        return UNKNOWN
     return format_html("<b>{} {}</b>", prices.count_text(abs(signed)), side("yes" if signed > 0 else "no"))
 
 
 @register.filter
-def held_text(signed: Decimal) -> str:
+def held_text(signed: Amount) -> str:
     """The same without colour, for titles."""
+    if signed is None or signed == "":
+        return UNKNOWN
     return f"{prices.count_text(abs(signed))} {'YES' if signed > 0 else 'NO'}"
 
 
 @register.filter
-def minus(amount: Decimal | None) -> Decimal | None:
+def minus(amount: Amount) -> Decimal | None:
     """A cost as a loss."""
-    return None if amount is None else -amount
+    return None if amount is None or amount == "" else -amount
 
 
 @register.filter
@@ -128,7 +143,7 @@ def deed(verb: str) -> str:
 
 
 @register.filter
-def other(price: Decimal | None) -> Decimal | None:
+def other(price: Amount) -> Decimal | None:
     """The same price on the other side's scale."""
     return None if not price else prices.complement(price)
 
@@ -146,15 +161,15 @@ def words(name: str) -> str:
 
 
 @register.filter
-def clock(moment: datetime | None) -> str:
+def clock(moment: Moment) -> str:
     """`14:05:30` in UTC; `–` when it did not happen."""
     return f"{moment.astimezone(UTC):%H:%M:%S}" if moment else UNKNOWN
 
 
 @register.filter
-def day_clock(moment: datetime | None) -> str:
+def day_clock(moment: Moment) -> str:
     """`14:05:30` for today, `22 Nov 14:05` for other days."""
-    if moment is None:
+    if not moment:
         return UNKNOWN
     return (
         f"{moment:%H:%M:%S}" if moment.date() == timezone.now().date() else f"{moment.day} {moment:%b %H:%M}"
@@ -162,15 +177,15 @@ def day_clock(moment: datetime | None) -> str:
 
 
 @register.filter
-def millis(moment: datetime | None) -> str:
+def millis(moment: Moment) -> str:
     """Milliseconds since 1970, for the scripts."""
-    return "" if moment is None else str(int(moment.timestamp() * 1000))
+    return str(int(moment.timestamp() * 1000)) if moment else ""
 
 
 @register.filter
-def span(length: timedelta | None) -> str:
+def span(length: timedelta | Missing) -> str:
     """`18 d`, `9 h 56 min`, `11 min`, `24 s`; `over` when negative, `–` when unknown."""
-    if length is None:
+    if length is None or length == "":
         return UNKNOWN
     seconds = int(length.total_seconds())
     if seconds < 0:
@@ -184,9 +199,17 @@ def span(length: timedelta | None) -> str:
 
 
 @register.filter
-def until(moment: datetime | None) -> str:
+def until(moment: Moment) -> str:
     """The time left to a moment."""
-    return UNKNOWN if moment is None else span(moment - timezone.now())
+    return span(moment - timezone.now()) if moment else UNKNOWN
+
+
+@register.filter
+def closes(moment: Moment) -> str:
+    """`in 11 min` to a market's close, then `closed`."""
+    if not moment:
+        return UNKNOWN
+    return "closed" if moment <= timezone.now() else f"in {until(moment)}"
 
 
 @register.filter
@@ -206,9 +229,9 @@ def urgency(moment: datetime) -> str:
 
 
 @register.filter
-def ago(moment: datetime | None) -> str:
+def ago(moment: Moment) -> str:
     """`0.4 s` since then; `–` when never."""
-    if moment is None:
+    if not moment:
         return UNKNOWN
     seconds = max(0.0, (timezone.now() - moment).total_seconds())
     return f"{seconds:.1f} s" if seconds < 60 else span(timedelta(seconds=seconds))
