@@ -19,9 +19,10 @@ ZERO = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
-    """One holding. `proceeds` is before `fee`; both None where the book or the fee is not known.
+    """One holding. `proceeds` is before `fee`; amounts are None where the book or the fee is not known.
 
-    `slippage` is what the walk loses against selling all of it at the best bid.
+    `slippage` is what the walk loses against selling all of it at the best bid. Where it is known that nobody bids,
+    nothing is sold and every amount is zero.
     """
 
     ticker: str
@@ -80,7 +81,10 @@ def plan(venue: str, slippage: Decimal) -> Plan:
             levels = [
                 (bid, known.book.bid_quantity(side))
             ]  # the depth is not known: count on the touch alone
-        lines.append(_line(row, side, bid, floors.get(row.ticker), levels, fees))
+        if known is None or known.book.as_of is None:
+            lines.append(_nothing(row, side, None))
+        else:
+            lines.append(_line(row, side, bid, floors.get(row.ticker), levels, fees))
     return Plan(tuple(lines))
 
 
@@ -114,8 +118,10 @@ def _line(
     fees: FeeSchedule | None,
 ) -> PlanLine:
     quantity = abs(row.quantity)
-    if bid is None or floor is None:
-        return PlanLine(row.ticker, row.title, side, quantity, None, None, ZERO, ZERO, ZERO, ZERO)
+    if bid is None:
+        return _nothing(row, side, ZERO)
+    if floor is None:  # a bid that came between the two looks
+        return _nothing(row, side, None)
     parts = walk(levels, quantity, floor)
     sold = sum((count for _, count in parts), ZERO)
     proceeds = sum((price * count for price, count in parts), ZERO)
@@ -123,6 +129,11 @@ def _line(
     return PlanLine(
         row.ticker, row.title, side, quantity, bid, floor, sold, proceeds, sold * bid - proceeds, fee
     )
+
+
+def _nothing(row: Position, side: Side, amount: Decimal | None) -> PlanLine:
+    """A holding of which nothing is sold: it brings zero where nobody bids, and nobody knows what without a price."""
+    return PlanLine(row.ticker, row.title, side, abs(row.quantity), None, None, ZERO, amount, amount, amount)
 
 
 def _fee(fees: FeeSchedule | None, parts: list[tuple[Decimal, Decimal]]) -> Decimal | None:
