@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,11 @@ class Line:
     note: DriftNote
     told: str
 
+    @property
+    def seen(self) -> str:
+        """What a tick says: this one, as it stood."""
+        return f"{self.note.pk}:{self.note.version}"
+
 
 @require_GET
 def health(request: HttpRequest) -> HttpResponse:
@@ -101,12 +106,12 @@ def acknowledge(request: HttpRequest) -> HttpResponse:
     readable = all(pk.isdigit() and version.isdigit() for pk, _, version in seen)
     if not seen or not reason or not readable:
         said = "Tick what you have looked at and say why it is safe; both stand in the record."
-        return render(request, PAGE, _context(request, error=said, reason=reason), status=422)
+        return render(request, PAGE, _context(request, error=said, reason=reason, ticked=picked), status=422)
     try:
         _acknowledge({int(pk): int(version) for pk, _, version in seen}, request.user.get_username(), reason)
     except StaleVersion:
         said = "E204 Somebody else was quicker; look again."
-        return render(request, PAGE, _context(request, error=said, reason=reason), status=412)
+        return render(request, PAGE, _context(request, error=said, reason=reason, ticked=picked), status=412)
     messages.success(request, _what_now(len(seen)))
     return redirect("health")
 
@@ -126,7 +131,9 @@ def _what_now(count: int) -> str:
     return f"{done} Trading stays as it is until somebody resumes it."
 
 
-def _context(request: HttpRequest, *, error: str = "", reason: str = "") -> dict[str, Any]:
+def _context(
+    request: HttpRequest, *, error: str = "", reason: str = "", ticked: Collection[str] = ()
+) -> dict[str, Any]:
     venue = settings.KALSHI_PROFILE
     looks = [_look(name, check) for name, check in {**READY, **TRADING}.items()]
     standing = DriftNote.objects.standing(venue)
@@ -149,6 +156,7 @@ def _context(request: HttpRequest, *, error: str = "", reason: str = "") -> dict
         "may_acknowledge": request.user.has_perm("trading.acknowledge_drift"),
         "error": error,
         "reason": reason,
+        "ticked": ticked,
     }
 
 

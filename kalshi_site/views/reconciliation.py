@@ -57,9 +57,10 @@ def answer(request: HttpRequest, public_id: str, act: str) -> HttpResponse:
     _require_right(request, act)
     item = get_object_or_404(WorkItem, public_id=public_id, venue=settings.KALSHI_PROFILE)
     reason, version = request.POST.get("reason", "").strip(), request.POST.get("version", "")
+    typed = {"answered": public_id, "reason": reason}
     if not reason or not version.isdigit():
         said = "Say why; it stands in the record."
-        return render(request, PAGE, _context(request, error=said), status=422)
+        return render(request, PAGE, {**_context(request, error=said), **typed}, status=422)
     deed: dict[str, Any] = {
         "item": item,
         "actor": request.user.get_username(),
@@ -74,7 +75,7 @@ def answer(request: HttpRequest, public_id: str, act: str) -> HttpResponse:
     except (StaleVersion, work_items.NotAcceptable) as refusal:
         said = f"{refusal.code} {refusal}. Look at it as it is now."
         status = 412 if isinstance(refusal, StaleVersion) else 409
-        return render(request, PAGE, _context(request, error=said), status=status)
+        return render(request, PAGE, {**_context(request, error=said), **typed}, status=status)
     messages.success(request, _what_now(act))
     return redirect("reconciliation")
 

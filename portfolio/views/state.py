@@ -72,11 +72,12 @@ def resume(request: HttpRequest) -> HttpResponse:
         "state": risk.trading_state(venue, scope=scope),
         "named": scopes.in_words(scope),
         "next": wanted,
+        "reason": request.POST.get("reason", "").strip()[:300],
         "error": "",
     }
     if request.method != "POST":
         return render(request, "portfolio/resume.html", context)
-    reason = request.POST.get("reason", "").strip()[:300]
+    reason = str(context["reason"])
     version = request.POST.get("version", "")
     if not reason or not version.isdigit():
         context["error"] = NO_REASON
@@ -119,6 +120,7 @@ def autonomy(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"row": row, "level": level, "meaning": MEANINGS[level], "error": ""}
     if request.method == "GET":
         return render(request, "portfolio/autonomy.html", context)
+    context["reason"] = reason
     try:
         risk.set_autonomy(
             venue=venue,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,20 @@ def test_an_acknowledgement_that_is_not_one_changes_nothing(given: dict[str, str
     assert as_member().post("/health/acknowledge", filled).status_code == status
     note.refresh_from_db()
     assert note.acknowledged_at is None
+
+
+def test_a_refused_acknowledgement_keeps_the_ticks_of_what_was_seen() -> None:
+    first, second, third = hear(PRICE, EXTRA, replace(EXTRA, field="markets[].new"))
+    seen, stale = f"{first.pk}:{first.version}", f"{second.pk}:9"
+    client = as_member()
+    for given, status in (
+        ({"note": [seen], "reason": ""}, 422),
+        ({"note": [seen, stale], "reason": "calm"}, 412),
+    ):
+        answer = client.post("/health/acknowledge", given)
+        assert answer.status_code == status
+        rows = [answer.content.decode().split(f'id="drift-{n.pk}-row"')[1] for n in (first, second, third)]
+        assert ["checked" in row.split("</td>", maxsplit=1)[0] for row in rows] == [True, False, False]
 
 
 def test_a_viewer_sees_and_cannot_acknowledge() -> None:

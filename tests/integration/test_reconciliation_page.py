@@ -57,6 +57,18 @@ def is_hidden(text: str, name: str) -> bool:
 # --- the page
 
 
+def test_a_refused_answer_keeps_what_was_typed_at_its_own_item() -> None:
+    item, client = told(), as_member()
+    other = work_items.report(VENUE, Difference(WorkKind.ODD_RECORD, "x"))
+    text = say(client, item, "resolve", version=9, reason="our own deposit").content.decode()
+    typed = {
+        each.public_id: text.split(f'id="{each.public_id}-reason"')[1].split(">", maxsplit=1)[0]
+        for each in (item, other)
+    }
+    assert 'value="our own deposit"' in typed[item.public_id]
+    assert 'value=""' in typed[other.public_id]
+
+
 def test_nothing_compared_is_not_the_same_as_nothing_differs() -> None:
     client = as_member()
     assert "Nothing was compared yet" in page(client)

@@ -289,7 +289,8 @@ def test_the_admin_is_held_to_the_second_person_too(settings: Any) -> None:
     client.force_login(user)
     row = risk.limit_row("position")
     address = f"/admin/portfolio/risklimit/{row.pk}/change/"
-    response = client.post(address, {"name": "position", "value": "900", "note": "calm"}, follow=True)
+    fields = {"name": "position", "value": "900", "note": "calm", "seen": row.version}
+    response = client.post(address, fields, follow=True)
     assert "E309" in response.content.decode()
     assert RiskLimit.objects.get(name="position").value == D(500)
 
@@ -325,6 +326,23 @@ def test_more_autonomy_asks_why() -> None:
     assert sent(client, "/trading/autonomy", level="auto", version=1, reason="calm")[0] == 200
     assert risk.level_of(VENUE) == "auto"
     assert "calm" in shown(client)
+
+
+@pytest.mark.parametrize(("version", "status"), [(7, 412), (1, 409)])
+def test_a_refused_raise_keeps_what_was_typed(settings: Any, version: int, status: int) -> None:
+    settings.KALSHI_PROFILE = "live"
+    fields = {"level": "auto", "version": version, "reason": "calm all week"}
+    refused, page = sent(as_member("risk"), "/trading/autonomy", **fields)
+    assert refused == status
+    assert 'value="calm all week"' in page
+
+
+def test_more_room_leads_nowhere_for_who_may_not_give_it_and_says_why() -> None:
+    page = shown(as_member("viewer"))
+    assert "/trading/autonomy?level=" not in page
+    assert 'aria-disabled="true" aria-describedby="who-autonomy">Auto…<' in page
+    assert 'id="who-autonomy">Changing the level needs the role approver, risk or admin.<' in page
+    assert 'href="/trading/autonomy?level=auto"' in shown(as_member("risk"))
 
 
 def test_a_viewer_changes_no_autonomy() -> None:
