@@ -20,7 +20,7 @@ from approvals.proposals import NobodyBids, NothingHeld
 from portfolio.models import Position
 from portfolio.risk import Denied, UnknownMarket
 from trading.domain.fees import FeeType, UnknownFee
-from trading.domain.markets import MarketStatus
+from trading.domain.markets import MarketStatus, TopOfBook
 from trading.domain.prices import count_text, dollars_text
 from trading.execution.cancels import NotCancelable, request_cancel, request_cancel_all
 from trading.execution.decreases import NotDecreasable, request_decrease
@@ -28,7 +28,7 @@ from trading.execution.exits import ExitWorking, close_position
 from trading.execution.wake import wake
 from trading.forms import TABS, MarketFilter
 from trading.market_data.charts import history
-from trading.models import Fill, Market, Order
+from trading.models import Fill, Market, Order, Quote
 from trading.models.fee_change import FeeBook
 from trading.templatetags.trading_format import span
 
@@ -56,8 +56,13 @@ def markets(request: HttpRequest) -> HttpResponse:
     if wanted["category"]:
         rows = rows.filter(category=wanted["category"])
     held = dict(Position.objects.held(settings.KALSHI_PROFILE).values_list("ticker", "quantity"))
-    found = [{"market": row, "held": held.get(row.ticker)} for row in rows[:SHOWN]]
-    context = {"rows": found, "categories": categories, "wanted": wanted, "path": request.get_full_path()}
+    context = {
+        "rows": [{"market": row, "top": _top(row), "held": held.get(row.ticker)} for row in rows[:SHOWN]],
+        "found": rows.count(),
+        "categories": categories,
+        "wanted": wanted,
+        "path": request.get_full_path(),
+    }
     return render(request, "trading/markets.html", context)
 
 
@@ -70,7 +75,7 @@ def market(request: HttpRequest, ticker: str) -> HttpResponse:
     context = {
         "market": found,
         "quote": quote,
-        "top": None if quote is None else quote.top,
+        "top": _top(found),
         "levels": [] if quote is None or not quote.trusted else _ladder(quote.levels),
         "position": Position.objects.held(venue).filter(ticker=ticker).first(),
         "orders": list(Order.objects.open().filter(venue=venue, ticker=ticker).order_by("-id")[:20]),
@@ -83,6 +88,12 @@ def market(request: HttpRequest, ticker: str) -> HttpResponse:
         **_rights(request),
     }
     return render(request, _template("trading/market.html", "live", request), context)
+
+
+def _top(row: Market) -> TopOfBook:
+    """The touch as last proven; unknown where the feed has not spoken of this market yet."""
+    quote: Quote | None = getattr(row, "quote", None)
+    return TopOfBook(None, None) if quote is None else quote.top
 
 
 def _outcome(row: Market) -> str:
@@ -150,6 +161,7 @@ def orders(request: HttpRequest) -> HttpResponse:
         "tabs": [(name, words, counts[name]) for name, (words, _) in TABS.items()]
         + [("all", "All", counts["all"])],
         "orders": list(rows.select_related("proposal").order_by("-id")[:SHOWN]),
+        "found": counts[tab],
         "working": counts["working"],
         "path": request.get_full_path(),
         **_rights(request),
@@ -218,7 +230,7 @@ def cancel_all(request: HttpRequest) -> HttpResponse:
 @require_POST
 @permission_required("portfolio.close_position", raise_exception=True)
 def close(request: HttpRequest, ticker: str) -> HttpResponse:
-    """A person's own way out: sell the whole holding at what the book pays now."""
+    """A person's own way out: sell the whole holding at once, a little below the best bid at worst."""
     try:
         proposal = close_position(
             venue=settings.KALSHI_PROFILE, ticker=ticker, actor=request.user.get_username()

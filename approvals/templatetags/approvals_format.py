@@ -11,8 +11,9 @@ from django import template
 from approvals.domain.lifecycle import ProposalState
 from approvals.domain.stakes import Stakes, stakes
 from approvals.models import Proposal
+from approvals.proposals import CLOSE_SLIPPAGE
 from trading.domain.orders import Side
-from trading.domain.prices import complement, count_text, dollars_text
+from trading.domain.prices import cents_text, complement, count_text, dollars_text
 
 register = template.Library()
 
@@ -163,6 +164,12 @@ def card(proposal: Proposal) -> Card:
 def _check(check: dict[str, Any]) -> CheckRow:
     """A verdict that is not known counts as a no."""
     return CheckRow(check["label"], check["text"], *LOOK.get(check["verdict"], LOOK["block"]))
+
+
+@register.simple_tag
+def close_slippage() -> str:
+    """How far below the best bid an exit by hand may sell: `2¢`."""
+    return cents_text(CLOSE_SLIPPAGE)
 
 
 @register.filter

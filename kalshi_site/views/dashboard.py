@@ -42,6 +42,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "events": _happened(),
         "curve": _curve(venue),
         "now": timezone.now(),
+        "mode": venue,
         "may_decide": request.user.has_perm("approvals.decide_proposal"),
         "me": request.user.get_username(),
     }

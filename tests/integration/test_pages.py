@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.template import Context, Template
 from django.test import Client
 from django.utils import timezone
 
@@ -20,7 +21,7 @@ from portfolio import ledger, risk
 from portfolio.models import TradingState
 from tests import factories
 from trading.domain.orders import BookSide
-from trading.models import Order
+from trading.models import Market, Order, Quote
 
 D = Decimal
 # WhiteNoise warns while nothing was collected, and warnings are errors here.
@@ -362,3 +363,192 @@ def test_a_limit_set_in_the_admin_goes_through_its_activity() -> None:
     client.force_login(User.objects.get(pk=person.pk))
     client.post("/admin/portfolio/risklimit/add/", {"name": "position", "value": "123", "note": "careful"})
     assert risk.limits()["position"] == D(123)
+
+
+# --- what is not known is not told
+
+
+@pytest.mark.parametrize("address", ["/markets", "/markets/{}", "/approvals/{}"])
+def test_a_market_without_a_quote_has_a_page(approver: Client, address: str) -> None:
+    market = factories.MarketFactory()
+    found = factories.ProposalFactory(market=market)
+    name = found.public_id if "approvals" in address else market.ticker
+    page = approver.get(address.format(name))
+    assert page.status_code == 200
+    assert "–" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        *("cents", "average", "dollars", "signed", "percent", "edge", "quantity", "gain", "side", "minus"),
+        *("other", "clock", "day_clock", "span", "until", "closes", "ago", "held", "held_text"),
+    ],
+)
+def test_a_filter_takes_what_is_missing_for_unknown(shown: str) -> None:
+    """Django hands a filter an empty text where a variable leads nowhere."""
+    page = Template("{% load trading_format %}{{ nothing.here|" + shown + "|default:'–' }}")
+    assert page.render(Context()) in ("–", "None")
+
+
+def test_a_market_that_closed_does_not_close_in_over(approver: Client) -> None:
+    past = timezone.now() - timedelta(minutes=5)
+    market = factories.quoted_market(close_at=past)
+    found = factories.ProposalFactory(market=market)
+    page = approver.get(f"/markets/{market.ticker}").content.decode()
+    assert re.search(r"</span> closed <time [^>]*>[^<]*</time>", page)
+    for text in (page, approver.get(f"/approvals/{found.public_id}").content.decode()):
+        assert "in over" not in text
+    assert '<td class="n">closed</td>' in text
+
+
+def test_the_market_list_says_how_many_there_are_and_how_many_it_shows(
+    approver: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        factories.quoted_market()
+    assert "3 open, the next to close first" in approver.get("/markets").content.decode()
+    monkeypatch.setattr("trading.views.SHOWN", 2)
+    page = approver.get("/markets").content.decode()
+    assert "3 open, the next to close first; the first 2 are shown" in page
+    assert "3 match, the next to close first" in approver.get("/markets?q=SIMTEST").content.decode()
+
+
+def test_a_list_of_orders_that_is_cut_says_so(approver: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        factories.OrderFactory()
+    assert "are shown" not in approver.get("/orders").content.decode()
+    monkeypatch.setattr("trading.views.SHOWN", 2)
+    assert "3 work · newest first, 2 of 3 are shown" in approver.get("/orders").content.decode()
+
+
+def test_the_way_to_kalshi_stands_in_every_refresh_of_the_dashboard(approver: Client) -> None:
+    for headers in ({}, {"HX-Request": "true"}):
+        assert "Connect to Kalshi" in approver.get("/", headers=headers).content.decode()
+
+
+# --- orders
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("resting", "canceling"),
+        ("partially_filled", "canceling"),
+        ("unknown", "unknown, cancel asked"),
+        ("sending", "sending, cancel asked"),
+        ("filled", "filled"),
+    ],
+)
+def test_only_what_is_being_canceled_reads_canceling(approver: Client, state: str, words: str) -> None:
+    order = factories.OrderFactory(state=state, cancel_requested_at=timezone.now())
+    assert f">{words}</span>" in approver.get(f"/orders/{order.public_id}").content.decode()
+
+
+def test_an_order_is_good_until_what_was_approved(approver: Client) -> None:
+    """Its expiry at the exchange is renewed every few minutes, and is not the end of it."""
+    soon, end = timezone.now() + timedelta(minutes=2), timezone.now() + timedelta(days=3)
+    order = factories.OrderFactory(expires_at=soon, good_until=end)
+    page = approver.get(f"/orders/{order.public_id}").content.decode()
+    assert f"until {end.day} {end:%b %H:%M} UTC; renewed at the exchange, now until {soon:%H:%M:%S}" in page
+    Order.objects.update(state="canceled")
+    page = approver.get(f"/orders/{order.public_id}").content.decode()
+    assert f"<small>until {end.day} {end:%b %H:%M} UTC</small>" in page
+    Order.objects.update(good_until=None)
+    page = approver.get(f"/orders/{order.public_id}").content.decode()
+    assert f"<small>until {soon:%H:%M:%S} UTC</small>" in page
+
+
+# --- positions
+
+
+@pytest.fixture
+def held() -> Market:
+    factories.funded()
+    market: Market = factories.quoted_market()
+    ledger.book_fill(
+        venue="paper", ticker=market.ticker, event_ticker=market.event_ticker, title="", book_side=BookSide.BID,
+        count=D(12), yes_price=D("0.45"), fee=D(0), reference="one", at=timezone.now(),
+    )  # fmt: skip
+    return market
+
+
+def test_closing_promises_the_bid_less_its_slippage_and_no_more(approver: Client, held: Market) -> None:
+    page = approver.get("/positions").content.decode()
+    assert 'title="Sells 12 YES now: the best bid is 48.0¢, at worst 2¢ less, down to the next tick."' in page
+    approver.post(f"/positions/{held.ticker}/close")
+    assert Proposal.objects.get().limit_price == D("0.46")
+
+
+@pytest.mark.parametrize(
+    ("address", "places"),
+    [
+        ("/positions", ['<div class="sm" data-prices><dt>Worth now', '<table class="cards" data-prices>']),
+        ("/", ["<div data-prices><dt>Equity", "<div data-prices><dt>Unrealized"]),
+        (
+            "/markets/{}",
+            ["data-prices><dt>YES bid", "data-prices><dt>YES ask", '<table class="book" data-prices>'],
+        ),
+    ],
+)
+def test_the_script_finds_every_price_that_may_be_old(
+    approver: Client, held: Market, address: str, places: list[str]
+) -> None:
+    page = approver.get(address.format(held.ticker)).content.decode()
+    assert [place for place in places if place not in page] == []
+
+
+def test_why_a_button_is_dead_stands_there_in_words(held: Market) -> None:
+    """A title is neither read nor shown where there is no mouse."""
+    factories.OrderFactory(ticker=held.ticker)
+    viewer, order = as_member("viewer"), Order.objects.get()
+    pages = ("/orders", f"/orders/{order.public_id}", f"/markets/{held.ticker}")
+    for address in pages:
+        page = viewer.get(address).content.decode()
+        assert 'disabled aria-describedby="why-cancel"' in page
+        assert re.search(r'id="why-cancel">Canceling needs the role approver, risk or admin\.<', page)
+    page = viewer.get("/positions").content.decode()
+    assert 'disabled aria-describedby="why-close"' in page
+    assert 'id="why-close">Closing needs the role approver.<' in page
+
+
+def test_why_this_one_cannot_be_closed_or_canceled_stands_beside_it(approver: Client, held: Market) -> None:
+    order = factories.OrderFactory(cancel_requested_at=timezone.now())
+    page = approver.get("/orders").content.decode()
+    assert f'id="why-cancel-{order.public_id}">The cancel is on its way.<' in page
+    Quote.objects.update(yes_bid=None)
+    page = approver.get("/positions").content.decode()
+    assert f'id="why-close-{held.ticker}">Nobody bids for it now.<' in page
+
+
+# --- sales
+
+
+@pytest.mark.parametrize("level", ["MEDIUM", "HIGH"])
+def test_what_a_sale_brings_is_not_called_a_cost(approver: Client, proposal: Proposal, level: str) -> None:
+    factories.ProposalFactory(risk_level=level, action="sell", risk_report={"cost": "0", "fee": "0.17"})
+    sale = Proposal.objects.get(action="sell")
+    rows = approver.get("/approvals").content.decode()
+    assert rows.count('data-k="Cost"') == 1
+    assert rows.count('data-k="Pays us"') == 1
+    _, asked = answer(approver, sale, "approve")
+    assert "<dt>Pays us, less the fee</dt><dd>$5.00 − $0.17</dd>" in asked
+    assert "Cost and fee" not in asked
+
+
+def test_what_a_purchase_costs_is_called_a_cost(approver: Client) -> None:
+    factories.funded()
+    found = factories.ProposalFactory(risk_level="MEDIUM", risk_report={"cost": "5", "fee": "0.17"})
+    _, asked = answer(approver, found, "approve")
+    assert "<dt>Cost and fee</dt><dd>$5.00 + $0.17</dd>" in asked
+
+
+# --- what a person typed
+
+
+def test_a_refused_resume_keeps_what_was_typed(approver: Client) -> None:
+    approver.post("/trading/state", {"to": "HALTED"})
+    for fields, status in (({"version": "x"}, 422), ({"version": 9}, 412)):
+        page = approver.post("/trading/resume", {"reason": "checked the books", **fields})
+        assert page.status_code == status
+        assert 'value="checked the books"' in page.content.decode()
