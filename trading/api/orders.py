@@ -226,7 +226,10 @@ class PositionClose(GenericAPIView[Proposal]):
     @extend_schema(operation_id="close_position", request=None, responses=ProposalOut)
     @once()
     def post(self, request: Request, ticker: str) -> Response:
-        """Sell the whole holding at what the book pays now. Answers the proposal: approved, or denied by our rules."""
+        """Sell the whole holding at once, at most two cents below the best bid, rounded down to the market's grid.
+
+        Answers the proposal: approved, or denied by our rules.
+        """
         venue = settings.KALSHI_PROFILE
         known = Position.objects.filter(venue=venue, ticker=ticker).exists()
         if not known and not Market.objects.filter(ticker=ticker).exists():
