@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -63,7 +64,8 @@ from trading.exchange.session import Session
 from trading.exchange.transport import Timeouts, Transport
 
 SIGNER = Signer("key-1", Ed25519PrivateKey.generate())
-QUICK = Timeouts(connect=0.5, read=0.3, total=0.5)
+PATIENT = Timeouts(connect=10.0, read=20.0, total=20.0)  # an answer that comes is no matter of chance
+QUICK = Timeouts(connect=10.0, read=0.3, total=1.5)  # for the silence that is the subject
 STATUS = {"exchange_active": True, "trading_active": False}
 BALANCE = {"balance": 123, "balance_dollars": "1.2345", "portfolio_value": 0, "updated_ts": 1_786_085_188}
 
@@ -76,21 +78,29 @@ def repeats_without_pauses() -> Iterator[None]:
 
 
 def public(exchange: ScriptedExchange) -> MarketData:
-    return MarketData(Reads(Transport(exchange.url, timeouts=QUICK)))
+    return MarketData(Reads(Transport(exchange.url, timeouts=PATIENT)))
 
 
-def portfolio(exchange: ScriptedExchange) -> Account:
-    return Account(Reads(Transport(exchange.url, SIGNER, timeouts=QUICK)))
+def portfolio(exchange: ScriptedExchange, timeouts: Timeouts = PATIENT) -> Account:
+    return Account(Reads(Transport(exchange.url, SIGNER, timeouts=timeouts)))
+
+
+def asked(exchange: ScriptedExchange, times: int) -> bool:
+    """Whether it was asked so often. What was sent may be read a little later than given up."""
+    deadline = time.monotonic() + 30
+    while len(exchange.requests) < times and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return len(exchange.requests) == times
 
 
 def fail_with(step: Step, attempts: int) -> ExchangeError:
     """The error of a balance read when every answer is `step`; checks the number of requests."""
     with serving(step) as exchange:
-        account = portfolio(exchange)
+        account = portfolio(exchange, QUICK if step in {is_silent, drips} else PATIENT)
         with pytest.raises(ExchangeError) as failed:
             account.balance()
         account.close()
-        assert len(exchange.requests) == attempts
+        assert asked(exchange, attempts)
     return failed.value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -12,7 +13,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.scripted_exchange import Step, answers, cuts_the_answer, hangs_up, is_silent, redirects, serving
+from tests.scripted_exchange import (
+    ScriptedExchange,
+    Step,
+    answers,
+    cuts_the_answer,
+    hangs_up,
+    is_silent,
+    redirects,
+    serving,
+)
 from trading.domain.orders import BookSide, TimeInForce
 from trading.exchange.auth import Signer
 from trading.exchange.orders import (
@@ -38,9 +48,10 @@ from trading.exchange.outcomes import (
 )
 from trading.exchange.transport import Timeouts, WriteLine
 
-Opener = Callable[[str], Orders]
+Opener = Callable[..., Orders]
 SIGNER = Signer("key-1", Ed25519PrivateKey.generate())
-QUICK = Timeouts(connect=1.0, read=0.4, total=0.6)
+PATIENT = Timeouts(connect=10.0, read=20.0, total=20.0)  # an answer that comes is no matter of chance
+QUICK = Timeouts(connect=1.0, read=0.4, total=0.6)  # for the silence that is the subject
 PATH = "/trade-api/v2" + ORDERS
 TS = 1_786_085_188_416
 AT = datetime.fromtimestamp(TS / 1000, UTC)
@@ -60,8 +71,8 @@ AMEND = amend_body(
 def orders() -> Iterator[Opener]:
     with ExitStack() as opened:
 
-        def open_at(url: str) -> Orders:
-            made = Orders(WriteLine(url, SIGNER, timeouts=QUICK), WriteLine(url, SIGNER, timeouts=QUICK))
+        def open_at(url: str, timeouts: Timeouts = PATIENT) -> Orders:
+            made = Orders(*(WriteLine(url, SIGNER, timeouts=timeouts) for _ in range(2)))
             opened.callback(made.close)
             return made
 
@@ -73,11 +84,19 @@ def groups() -> Iterator[Callable[[str], OrderGroups]]:
     with ExitStack() as opened:
 
         def open_at(url: str) -> OrderGroups:
-            made = OrderGroups(WriteLine(url, SIGNER, timeouts=QUICK))
+            made = OrderGroups(WriteLine(url, SIGNER, timeouts=PATIENT))
             opened.callback(made.close)
             return made
 
         yield open_at
+
+
+def asked(exchange: ScriptedExchange, times: int) -> bool:
+    """Whether it was asked so often. What was sent may be read a little later than given up."""
+    deadline = time.monotonic() + 30
+    while len(exchange.requests) < times and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return len(exchange.requests) == times
 
 
 def error(code: str) -> dict[str, Any]:
@@ -242,8 +261,8 @@ WRITES: dict[str, Callable[[Orders], Any]] = {
 @pytest.mark.parametrize("write", WRITES)
 def test_what_proves_nothing_is_unknown_and_was_sent_once(orders: Opener, write: str, fault: str) -> None:
     with serving(UNPROVEN[fault]) as exchange:
-        outcome = WRITES[write](orders(exchange.url))
-        assert len(exchange.requests) == 1
+        outcome = WRITES[write](orders(exchange.url, QUICK if fault == "silence" else PATIENT))
+        assert asked(exchange, 1)
     assert isinstance(outcome, Unknown), outcome
 
 

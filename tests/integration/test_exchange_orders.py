@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.scripted_exchange import (
-    ScriptedExchange,
     Step,
     answers,
     cuts_the_answer,
@@ -32,10 +31,11 @@ from trading.exchange.orders import ORDERS, Orders, create_body
 from trading.exchange.outcomes import Accepted, AllCanceled, Canceled, NotOpen, NotSent, Refused, Unknown
 from trading.exchange.transport import Timeouts, WriteLine
 
-Opener = Callable[[str], Orders]
+Opener = Callable[..., Orders]
 KEY = Ed25519PrivateKey.generate()
 SIGNER = Signer("key-1", KEY)
-QUICK = Timeouts(connect=1.0, read=0.4, total=0.6)
+PATIENT = Timeouts(connect=10.0, read=20.0, total=20.0)  # an answer that comes is no matter of chance
+QUICK = Timeouts(connect=1.0, read=0.4, total=0.6)  # for the silence that is the subject
 BODY = create_body(
     ticker="SIMX-1",
     client_order_id="kp-1",
@@ -56,12 +56,12 @@ CREATED: dict[str, Any] = {
 
 
 @pytest.fixture
-def orders() -> Iterator[Callable[[str], Orders]]:
+def orders() -> Iterator[Opener]:
     """Opens the order endpoints at a URL; closes them at the end."""
     with ExitStack() as opened:
 
-        def open_at(url: str) -> Orders:
-            made = Orders(WriteLine(url, SIGNER, timeouts=QUICK), WriteLine(url, SIGNER, timeouts=QUICK))
+        def open_at(url: str, timeouts: Timeouts = PATIENT) -> Orders:
+            made = Orders(*(WriteLine(url, SIGNER, timeouts=timeouts) for _ in range(2)))
             opened.callback(made.close)
             return made
 
@@ -144,10 +144,19 @@ FAULTS: dict[str, Step] = {
 }
 
 
+def wait_until(holds: Callable[[], bool], within: float = 30.0) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_under_every_fault_the_outcome_is_unknown_and_one_post_was_made(orders: Opener, fault: str) -> None:
+    timeouts = QUICK if fault in {"silence", "dripping answer"} else PATIENT
     with serving(FAULTS[fault]) as exchange:
-        outcome = orders(exchange.url).send_create(BODY, 1)
+        outcome = orders(exchange.url, timeouts).send_create(BODY, 1)
+        wait_until(lambda: bool(exchange.requests))
         time.sleep(0.05)
         assert [request.method for request in exchange.requests] == ["POST"]
     assert isinstance(outcome, Unknown), outcome
@@ -168,7 +177,7 @@ def test_a_host_without_address_is_not_sent(orders: Opener) -> None:
 
 def test_a_failed_tls_handshake_is_not_sent(orders: Opener) -> None:
     with serving(answers(CREATED, 201)) as exchange:
-        outcome = orders(exchange.url.replace("http://", "https://")).send_create(BODY, 1)
+        outcome = orders(exchange.url.replace("http://", "https://"), QUICK).send_create(BODY, 1)
         assert exchange.requests == []
     assert isinstance(outcome, NotSent)
 
@@ -180,17 +189,13 @@ def test_a_sender_that_is_too_late_sends_nothing(orders: Opener) -> None:
     assert isinstance(outcome, NotSent)
 
 
-def wait_until(holds: Callable[[], bool], within: float = 10.0) -> None:
-    deadline = time.monotonic() + within
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_a_connection_is_kept_and_replaced_once_it_is_dropped(orders: Opener) -> None:
+    hung_up = threading.Event()
+
     def answers_and_hangs_up(connection: Any, request: Any) -> None:
         answers(CREATED, 201)(connection, request)
         connection.hang_up()
+        hung_up.set()
 
     with serving(answers(CREATED, 201), answers_and_hangs_up, answers(CREATED, 201)) as exchange:
         desk = orders(exchange.url)
@@ -198,7 +203,7 @@ def test_a_connection_is_kept_and_replaced_once_it_is_dropped(orders: Opener) ->
         outcomes = [desk.send_create(BODY, 1), desk.send_create(BODY, 2)]
         before = 2  # one for creates, one for cancels, both warm
         wait_until(lambda: exchange.connections == before)
-        time.sleep(0.05)
+        assert hung_up.wait(30)
         outcomes.append(desk.send_create(BODY, 3))
         assert exchange.connections == before + 1
         assert len(exchange.requests) == 3
@@ -211,7 +216,7 @@ def test_what_is_done_meanwhile_is_done_between_the_last_byte_and_the_answer(ord
 
     def waits_for_it(connection: Any, request: Any) -> None:
         assert request.body == BODY
-        step = answers(CREATED, 201) if done.wait(QUICK.read / 2) else hangs_up
+        step = answers(CREATED, 201) if done.wait(PATIENT.read / 2) else hangs_up
         step(connection, request)
 
     with serving(waits_for_it) as exchange:
@@ -224,15 +229,24 @@ def test_what_is_done_meanwhile_is_done_between_the_last_byte_and_the_answer(ord
         assert isinstance(desk.send_create(BODY, 1, meanwhile=meanwhile), Accepted)
 
 
-def test_after_a_fault_the_next_order_gets_its_own_answer(orders: Opener) -> None:
+def test_after_a_fault_the_next_order_gets_its_own_answer() -> None:
+    """Naive: the next order goes over the same connection, and the late answer is taken for its own."""
+    asked, asked_again = threading.Event(), threading.Event()
+
     def late(connection: Any, request: Any) -> None:
-        time.sleep(0.8)
+        asked.set()
+        asked_again.wait(30)
         answers({**CREATED, "order_id": "o-late"}, 201)(connection, request)
 
-    with serving(late, answers(CREATED, 201)) as exchange:
-        desk = orders(exchange.url)
+    with (
+        serving(late, answers(CREATED, 201)) as exchange,
+        closing(WriteLine(exchange.url, SIGNER, timeouts=QUICK)) as line,
+    ):
+        desk = Orders(line, line)
         assert isinstance(desk.send_create(BODY, 1), Unknown)
-        outcome = desk.send_create(BODY, 2)
+        assert asked.wait(30)
+        line._timeouts = PATIENT
+        outcome = desk.send_create(BODY, 2, meanwhile=asked_again.set)
     assert isinstance(outcome, Accepted)
     assert outcome.order_id == "o-1"
 
@@ -288,13 +302,13 @@ def test_a_cancel_does_not_wait_for_a_slow_create(orders: Opener) -> None:
             is_silent(connection, request)
         else:
             answers({"order_id": "o-1", "reduced_by": "1.00", "ts_ms": 1})(connection, request)
-            server = connection.server
-            assert isinstance(server, ScriptedExchange)
-            server.released.set()
 
     with serving(slow) as exchange:
         desk = orders(exchange.url)
         create = threading.Thread(target=desk.send_create, args=(BODY, 1))
         create.start()
+        wait_until(lambda: len(exchange.requests) == 1)
         assert isinstance(desk.cancel("o-1", market_ticker="T"), Canceled)
+        assert create.is_alive(), "the cancel came after the create"
+        exchange.released.set()
         create.join()

@@ -34,7 +34,7 @@ async def known_ids(paper: Running) -> list[str]:
 
 
 async def until(happened: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await happened():
             await asyncio.sleep(0.01)
 
@@ -74,7 +74,7 @@ async def test_errors_before_and_after_and_a_full_bucket_look_like_the_real_ones
 
 
 async def test_a_request_can_be_accepted_long_after_its_answer(paper: Running) -> None:
-    await plan(paper, {"endpoint": "create", "kind": "late_error", "status": 504, "seconds": 0.2})
+    await plan(paper, {"endpoint": "create", "kind": "late_error", "status": 504, "seconds": 2.0})
     status, _ = await paper.trader.order("bid", "0.10", "1", client_order_id="late")
     assert status == 504
     assert await known_ids(paper) == []
@@ -87,9 +87,16 @@ async def test_a_request_can_be_accepted_long_after_its_answer(paper: Running) -
 
 async def test_a_request_is_accepted_though_its_client_gave_up(paper: Running) -> None:
     await plan(paper, {"endpoint": "create", "kind": "delay_before", "seconds": 0.3})
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await paper.trader.order("bid", "0.10", "1", client_order_id="late")
+    asking = asyncio.create_task(paper.trader.order("bid", "0.10", "1", client_order_id="late"))
+
+    async def is_there() -> bool:
+        async with paper.reader.session.get(paper.origin + CONTROL) as answer:
+            return bool((await answer.json())["faults"][0]["happened"])
+
+    await until(is_there)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
 
     async def arrived() -> bool:
         return await known_ids(paper) == ["late"]
@@ -241,7 +248,7 @@ async def test_a_channel_error_ends_its_subscriptions_and_no_others(paper: Runni
 
 async def test_connections_end_and_none_is_accepted_for_a_while(paper: Running) -> None:
     async with paper.reader.stream() as stream:
-        await plan(paper, {"kind": "disconnect", "seconds": 0.3})
+        await plan(paper, {"kind": "disconnect", "seconds": 3.0})
         ended = await stream.socket.receive()
         assert ended.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
     refused = 0
@@ -281,7 +288,7 @@ async def test_silence_keeps_frames_and_answers_back_until_it_ends(paper: Runnin
                 await stream.socket.receive()
         async with paper.reader.session.delete(paper.origin + CONTROL):
             pass
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             heard = {(await stream.socket.receive()).type for _ in range(2)}
         assert heard == {aiohttp.WSMsgType.PONG, aiohttp.WSMsgType.TEXT}
 
@@ -295,5 +302,5 @@ async def test_a_real_process_ends_its_connections_too(tmp_path: Path) -> None:
             client = Client(session, origin, Signer.of(paper.home, "desk-read"))
             async with client.stream() as stream:
                 await asyncio.to_thread(paper.faults, {"kind": "disconnect"})
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     assert (await stream.socket.receive()).type is not aiohttp.WSMsgType.TEXT
