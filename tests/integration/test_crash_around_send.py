@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from django.conf import settings
 from django.utils import timezone
 
@@ -33,6 +34,7 @@ from trading.exchange.account import open_account
 from trading.exchange.auth import open_signer
 from trading.exchange.market_data import open_market_data
 from trading.exchange.orders import open_orders
+from trading.exchange.reports import OrderReport
 from trading.models import Market, Order
 
 D = Decimal
@@ -104,6 +106,13 @@ def child(exchange: PaperExchange, point: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
 
 
+def happened(exchange: PaperExchange) -> bool:
+    """Whether the newest of the planned faults has met its request."""
+    origin = exchange.rest_url.removesuffix("/trade-api/v2")
+    answer = urllib3.request("GET", f"{origin}/__faults", retries=False, timeout=20.0)
+    return bool(answer.json()["faults"][-1]["happened"])
+
+
 def crash(exchange: PaperExchange, market: Market, how: Crash) -> Order:
     """Approve one order and let execution die on it."""
     if how.fault:
@@ -120,9 +129,14 @@ def crash(exchange: PaperExchange, market: Market, how: Crash) -> Order:
     try:
         if how.point == "sent":
             wait_for(lambda: Order.objects.filter(proposal=proposal).exists(), "the claim")
-            time.sleep(0.5)  # the request is out and the exchange sleeps on it
+            wait_for(lambda: happened(exchange), "the request, on which the exchange sleeps")
             process.kill()
-        process.wait(20)
+            # Else the fault that is planned next may meet this request, which is still under way.
+            sent = Order.objects.get(proposal=proposal).client_order_id
+            wait_for(
+                lambda: sent in {report.client_order_id for report in listed(exchange)}, "its acceptance"
+            )
+        process.wait(120)
         assert process.returncode == -9
     finally:
         process.kill()
@@ -139,11 +153,15 @@ def wait_for(look: Any, what: str, within: float = 40.0) -> Any:
     raise AssertionError(f"no sight of {what} in {within} s")
 
 
+def listed(exchange: PaperExchange) -> list[OrderReport]:
+    with closing(open_account(exchange.rest_url, open_signer(*exchange.key("desk-read")))) as account:
+        return account.orders()
+
+
 def each_order_is_there_once(exchange: PaperExchange, orders: list[Order]) -> None:
     """The check: what we call sent stands on the exchange exactly once, what we call absent not at all."""
-    with closing(open_account(exchange.rest_url, open_signer(*exchange.key("desk-read")))) as account:
-        listed = Counter(report.ticker for report in account.orders())
-    assert listed == {order.ticker: 1 for order in orders if order.state in ON_EXCHANGE}
+    counts = Counter(report.ticker for report in listed(exchange))
+    assert counts == {order.ticker: 1 for order in orders if order.state in ON_EXCHANGE}
 
 
 def test_no_order_is_lost_or_doubled(exchange: PaperExchange) -> None:
