@@ -101,7 +101,9 @@ def test_auto_asks_a_person_about_anything_that_is_not_low(market: Market) -> No
     assert asked.events.get().reason == "asks a person: the risk is MEDIUM"
 
 
-def test_auto_stops_at_the_days_budget_to_the_cent(market: Market) -> None:
+def test_auto_stops_at_the_days_budget_to_the_cent(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)  # it is no midnight meanwhile
     risk.set_limit(name="auto_daily", value=D("10.00"), actor="risk1")
     level(AUTO)
     assert [idea(market).state for _ in range(3)] == ["approved", "approved", "pending"]

@@ -40,13 +40,15 @@ def where(request: HttpRequest) -> JsonResponse:
 
 
 gate = threading.Event()
+inside = threading.Semaphore(0)  # one more for each that has come to the gate
 halted: list[str] = []
 
 
 @login_not_required
 def slow(_: HttpRequest) -> JsonResponse:
     """Waits for a lock that somebody else holds."""
-    assert gate.wait(20)
+    inside.release()
+    assert gate.wait(60)
     return JsonResponse({})
 
 
@@ -73,8 +75,8 @@ async def begin(app: Any, page: str, query: bytes = b"") -> ApplicationCommunica
 
 async def ask(app: Any, query: bytes = b"", *, page: str = "/where") -> tuple[int, dict[str, Any]]:
     line = await begin(app, page, query)
-    start, body = await line.receive_output(10), await line.receive_output(10)
-    await line.wait(10)
+    start, body = await line.receive_output(30), await line.receive_output(30)
+    await line.wait(30)
     return start["status"], json.loads(body["body"])
 
 
@@ -110,19 +112,27 @@ def full() -> Iterator[handler.DeskHandler]:
     """A handler all of whose threads wait for something."""
     gate.clear()
     halted.clear()
+    while inside.acquire(blocking=False):
+        pass
     yield handler.DeskHandler()
     gate.set()
 
 
+async def all_threads_wait() -> None:
+    for _ in range(handler.THREADS):
+        assert await asyncio.to_thread(inside.acquire, timeout=30)
+
+
 async def test_a_stop_waits_for_no_request_that_waits(full: handler.DeskHandler) -> None:
     waiting = [await begin(full, "/slow") for _ in range(handler.THREADS + 1)]
+    await all_threads_wait()
     assert (await ask(full, page="/trading/halt"))[0] == 200
     assert halted[0].startswith("way-out")
     gate.set()
     for line in waiting:
-        assert (await line.receive_output(10))["status"] == 200
-        await line.receive_output(10)
-        await line.wait(10)
+        assert (await line.receive_output(30))["status"] == 200
+        await line.receive_output(30)
+        await line.wait(30)
 
 
 async def test_whoever_hangs_up_while_the_stop_waits_has_stopped(
@@ -131,17 +141,20 @@ async def test_whoever_hangs_up_while_the_stop_waits_has_stopped(
     """Naive: the queued call is canceled with its request, and the click has done nothing."""
     monkeypatch.setattr(handler, "WAY_OUT", re.compile("nothing"))
     waiting = [await begin(full, "/slow") for _ in range(handler.THREADS)]
+    await all_threads_wait()
     line = await begin(full, "/trading/halt")
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(30):
+        while not full._threads._work_queue.qsize():
+            await asyncio.sleep(0.01)
     await line.send_input({"type": "http.disconnect"})
-    await line.wait(10)
+    await line.wait(30)
     assert not halted
     gate.set()
     for each in waiting:
-        await each.receive_output(10)
-        await each.receive_output(10)
-        await each.wait(10)
-    async with asyncio.timeout(10):
+        await each.receive_output(30)
+        await each.receive_output(30)
+        await each.wait(30)
+    async with asyncio.timeout(30):
         while not halted:
             await asyncio.sleep(0.01)
 

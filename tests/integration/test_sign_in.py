@@ -97,7 +97,7 @@ def test_a_frozen_cache_costs_a_sign_in_its_patience_once(
     cache_at(settings, silent_server)
     begun = time.monotonic()
     assert sign_in(client) == (302, "/")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
 
 
 def test_who_tries_too_often_is_held_off_while_the_cache_counts(
