@@ -454,9 +454,7 @@ def test_without_a_bid_the_plan_promises_nothing(order: Order) -> None:
 
 
 @pytest.mark.parametrize("unknown", [{"trusted": False}, {"as_of": None, "verified_at": None}, None])
-def test_without_a_known_price_the_plan_knows_no_amount(
-    order: Order, unknown: dict[str, Any] | None
-) -> None:
+def test_without_a_known_price_the_plan_knows_no_amount(order: Order, unknown: dict[str, Any] | None) -> None:
     """Naive: what nobody knows would bring $0.00, and the sum of all is told too low as if it were known."""
     known = factories.quoted_market()
     Position.objects.create(
@@ -503,7 +501,7 @@ def test_without_the_typed_word_nothing_is_done(order: Order) -> None:
 
 
 def test_enter_in_a_field_liquidates_and_working_it_out_again_does_nothing(order: Order) -> None:
-    """A form's first submit button is the one that Enter presses. Naive: Enter works it out again, and nobody is told."""
+    """A form's first submit button is the one that Enter presses. Naive: Enter works it out again and tells nobody."""
     client = as_member("approver")
     form = client.get("/risk/liquidate").content.decode().split('<form class="sheet-page')[1]
     first, second = re.findall(r"<button[^>]*>", form)[:2]
