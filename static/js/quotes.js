@@ -61,18 +61,20 @@ function holdApprovals(held) {
 }
 
 /** The age of the newest price, in the footer; old prices are underlined and named stale. */
-export function watchAge() {
+function showAge() {
+  // Where no price moves none is sent: the header asks when prices were last proven.
+  const proven = document.getElementById("trading-state")?.dataset;
+  newest = Math.max(newest, Number(proven?.quotesAsOf) || 0);
+  const age = newest ? serverNow() - newest : null;
+  const isStale = age !== null && age > STALE;
   const place = document.querySelector("[data-age]");
-  setInterval(() => {
-    // Where no price moves none is sent: the header asks when prices were last proven.
-    const proven = document.getElementById("trading-state")?.dataset;
-    newest = Math.max(newest, Number(proven?.quotesAsOf) || 0);
-    const age = newest ? serverNow() - newest : null;
-    const old = age !== null && age > STALE ? " stale" : "";
-    if (place) place.textContent = age === null ? "–" : `${(Math.max(0, age) / 1000).toFixed(1)} s${old}`;
-    for (const panel of document.querySelectorAll("[data-prices]")) {
-      panel.classList.toggle("stale", age !== null && age > STALE);
-    }
-    holdApprovals(age !== null && age > (Number(proven?.tooOld) || TOO_OLD));
-  }, 500);
+  if (place) place.textContent = age === null ? "–" : `${(Math.max(0, age) / 1000).toFixed(1)} s${isStale ? " stale" : ""}`;
+  for (const panel of document.querySelectorAll("[data-prices]")) panel.classList.toggle("stale", isStale);
+  holdApprovals(age !== null && age > (Number(proven?.tooOld) || TOO_OLD));
+}
+
+/** A refreshed part comes without the marks. */
+export function watchAge() {
+  setInterval(showAge, 500);
+  document.addEventListener("htmx:after:swap", showAge);
 }
