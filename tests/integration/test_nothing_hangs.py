@@ -51,7 +51,7 @@ def test_a_redis_that_accepts_and_never_answers_delays_no_round(
 
         worker = threading.Thread(target=look, daemon=True)
         worker.start()
-        worker.join(10)
+        worker.join(60)
     assert looks == [False]
 
 
@@ -107,10 +107,10 @@ def test_a_cancel_of_all_and_a_fill_do_not_lock_each_other_out() -> None:
 
     worker = threading.Thread(target=book)
     worker.start()
-    filling.wait(5)
+    assert filling.wait(30)
     with transaction.atomic():
         asked = cancels.request_cancel_all(venue=VENUE, actor="operator")
-    worker.join(10)
+    worker.join(60)
     assert (faults, len(asked), Fill.objects.count()) == ([], 2, 1)
 
 

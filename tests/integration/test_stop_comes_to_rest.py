@@ -51,7 +51,7 @@ def exchange() -> FakeExchange:
 
 @pytest.fixture
 def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(seconds=10)) as lease:
+    with locks.lease("execution", ttl=timedelta(minutes=5)) as lease:
         yield lease
 
 
