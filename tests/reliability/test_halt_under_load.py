@@ -25,6 +25,7 @@ TEMPO = Tempo(1)
 RUN_WITHIN = 120.0
 REST_WITHIN = 2.0  # seconds, in the worst hundredth, and proven within them too (RELIABILITY.md C4)
 RATE = 200  # orders a second that shall go out meanwhile (C4)
+EARLY = 32  # the seed of a stop after five of eighty: what is left to claim late is no matter of chance
 GIVEN_UP_AFTER = 3.0  # what a naive desk leaves standing, it leaves for good
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
@@ -98,7 +99,7 @@ def test_a_claim_that_does_not_ask_whether_trading_is_stopped_is_caught(books: B
         claims.stopped_since = lambda *_: ""
         claims._reason_not_to_send = lambda *_: ""
 
-    [done] = stops(books, venue, [Halt(0, 80)], forgetful)
+    [done] = stops(books, venue, [Halt(EARLY, 80)], forgetful)
     assert done.late_claims > 0
 
 
