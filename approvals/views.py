@@ -18,7 +18,7 @@ from approvals.decisions import approve as approve_proposal
 from approvals.decisions import decline as decline_proposal
 from approvals.domain.lifecycle import DeadlinePassed, ProposalState, TermsChanged, WrongState
 from approvals.forms import REASONS, ApproveForm, DeclineForm
-from approvals.models import Proposal
+from approvals.models import Decision, Proposal
 from kalshi_site.errors import kind_of
 from kalshi_site.models import User
 from kalshi_site.versioning import StaleVersion
@@ -38,7 +38,6 @@ REFUSALS = (
 )
 SHOWN = 100
 DENIED_SHOWN_FOR = timedelta(hours=1)
-APPROVED = (ProposalState.APPROVED, ProposalState.CLAIMED)
 LEVELS = (RiskLevel.LOW, RiskLevel.MEDIUM, RiskLevel.HIGH)
 
 
@@ -94,7 +93,7 @@ def approve(request: HttpRequest, public_id: str) -> HttpResponse:
             method="page",
         )
     except REFUSALS as refusal:
-        return _refused(request, found, refusal, sought=APPROVED)
+        return _refused(request, found, refusal, Decision.Verdict.APPROVE)
     return _done(
         request, fresh, "Approved. Execution sends the order once; it shows up under Orders.", "done"
     )
@@ -126,7 +125,7 @@ def decline(request: HttpRequest, public_id: str) -> HttpResponse:
             reason=form.reason,
         )
     except REFUSALS as refusal:
-        return _refused(request, found, refusal, sought=(ProposalState.DECLINED,))
+        return _refused(request, found, refusal, Decision.Verdict.DECLINE)
     return _done(request, fresh, "Declined. Nothing is traded; the reason goes back to the proposer.", "")
 
 
@@ -191,11 +190,11 @@ def _problem(code: str, text: str) -> dict[str, str]:
 
 
 def _refused(
-    request: HttpRequest, found: Proposal, refusal: Exception, *, sought: tuple[ProposalState, ...]
+    request: HttpRequest, found: Proposal, refusal: Exception, sought: Decision.Verdict
 ) -> HttpResponse:
     """The refusal in plain words above the card as it is now; none where this person's first press did just that."""
     fresh = Proposal.objects.get(pk=found.pk)
-    if fresh.state in sought and fresh.decided_by == request.user.get_username():
+    if fresh.decisions.filter(actor=_person(request), verdict=sought).exists():
         return _page(request, fresh)
     kind = kind_of(refusal)
     text = str(refusal)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -14,7 +12,7 @@ from kalshi_site.observability import request_id
 def _fault(request: HttpRequest, status: int, code: str, text: str = "") -> HttpResponse:
     """In the frame for people who are signed in; a broken page stands bare, because its frame could break again.
 
-    What htmx asked for is a part of a page: it gets the words alone, and says them where it takes no answer like this.
+    A press that htmx sent keeps the page as it is, with the words above it.
     """
     user = getattr(request, "user", None)
     framed = status < 500 and user is not None and user.is_authenticated
@@ -25,13 +23,8 @@ def _fault(request: HttpRequest, status: int, code: str, text: str = "") -> Http
         "text": text,
         "request_id": request_id.get(),
     }
-    if not getattr(request, "htmx", False):
-        return render(request, "kalshi_site/fault.html", context, status=status)
-    response = render(request, "kalshi_site/fault.html#note", context, status=status)
-    if request.method != "GET":
-        said = f"{code} {REGISTRY[code].title}. {REGISTRY[code].recovery}"
-        response["HX-Trigger"] = json.dumps({"say": {"text": said, "tone": "bad"}})
-    return response
+    pressed = getattr(request, "htmx", False) and request.method != "GET"
+    return render(request, f"kalshi_site/fault.html{'#note' if pressed else ''}", context, status=status)
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -23,7 +25,7 @@ from kalshi_site.models import User
 from kalshi_site.observability import request_id
 from portfolio.domain.scopes import in_words
 from portfolio.models import EquityPoint, TradingState
-from portfolio.risk import limits, standing, trading_state
+from portfolio.risk import UnknownLimit, limits, standing, trading_state
 from portfolio.views.state import next_page
 from trading.domain.hours import Standing, words
 from trading.execution.stand_in import execution_heard_at, is_execution_alive
@@ -48,7 +50,6 @@ LOOKS = {
     "HALTED": ("STOPPED", "halt", "stop"),
 }
 EQUITY_HOLDS = timedelta(minutes=3)  # a point is stored each minute while every held market has a bid
-PARTS = frozenset({"exchange", "vitals", "state", "waiting", "alarm", "work"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +106,19 @@ class Frame:
     drifts: int = 0
     work: int = 0
     topics: str = ""
-    heartbeat: int = settings.LIVE_HEARTBEAT_SECONDS
+    heartbeat: int = 0
     exchange: str = ""
     quotes_ms: int | None = None
     too_old_ms: int = 0
-    quotes_age: str = "–"
     places: tuple[tuple[Place, ...], ...] = ()
     roles: str = ""
     may_halt: bool = False
     may_resume: bool = False
+
+    @property
+    def quotes_age(self) -> str:
+        """How long ago prices were proven, in words."""
+        return "–" if self.quotes_ms is None else f"{max(0, self.server_ms - self.quotes_ms) / 1000:.1f} s"
 
 
 @cache
@@ -146,46 +151,80 @@ def bare_frame(request: HttpRequest) -> Frame:
         version=version(),
         request_id=request_id.get(),
         path=request.get_full_path() if request.method == "GET" else "/",
+        heartbeat=settings.LIVE_HEARTBEAT_SECONDS,
     )
 
 
-def frame_of(request: HttpRequest) -> Frame:
-    """The frame of this request; the bare one where nobody is signed in."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who asks for a frame, of which desk, and when."""
+
+    request: HttpRequest
+    user: User
+    venue: str
+    now: datetime
+
+
+def frame_of(request: HttpRequest, part: str = "") -> Frame:
+    """The frame of this request, or what one live piece of it shows; the bare one where nobody is signed in."""
     user = getattr(request, "user", None)
     bare = bare_frame(request)
     if not isinstance(user, User):
         return bare
-    venue = settings.KALSHI_PROFILE
-    # As they stood before the view read its rows: what changes meanwhile is then missed by nobody.
-    known = getattr(request, "live_heads", None) or changes.heads(TOPICS)
-    heads = {
-        topic: [known[topic].epoch, known[topic].version] if topic in known else ["", 0] for topic in TOPICS
-    }
-    proven = Quote.objects.aggregate(at=Max("verified_at"))["at"]
-    point = EquityPoint.objects.filter(venue=venue, at__gte=bare.now - EQUITY_HOLDS).order_by("-at").first()
-    return Frame(
-        **{name: getattr(bare, name) for name in _BARE},
-        state=_chip(venue),
-        equity=None if point is None else point.equity,
-        waiting=Proposal.objects.filter(venue=venue).decidable().count(),
-        drifts=DriftNote.objects.alarming(venue).count(),
-        work=WorkItem.objects.unanswered(venue).count(),
-        topics=json.dumps(heads),
-        exchange=_pause(bare.now),
-        quotes_ms=None if proven is None else int(proven.timestamp() * 1000),
-        too_old_ms=int(limits()["data_age"] * 1000),
-        quotes_age="–" if proven is None else f"{max(0.0, (bare.now - proven).total_seconds()):.1f} s",
-        places=_places(request, user),
-        roles=", ".join(user.groups.values_list("name", flat=True)),
-        may_halt=user.has_perm("portfolio.stop_trading"),
-        may_resume=user.has_perm("portfolio.resume_trading"),
+    asked = _Asked(request, user, settings.KALSHI_PROFILE, bare.now)
+    return replace(bare, **{name: _READ[name](asked) for name in PARTS.get(part, _READ)})
+
+
+def _equity(asked: _Asked) -> Decimal | None:
+    points = EquityPoint.objects.filter(venue=asked.venue, at__gte=asked.now - EQUITY_HOLDS)
+    return points.order_by("-at").values_list("equity", flat=True).first()
+
+
+def _topics(asked: _Asked) -> str:
+    """As they stood before the view read its rows: what changes meanwhile is then missed by nobody."""
+    known = getattr(asked.request, "live_heads", None) or changes.heads(TOPICS)
+    return json.dumps(
+        {topic: [known[topic].epoch, known[topic].version] if topic in known else ["", 0] for topic in TOPICS}
     )
 
 
-_BARE = (
-    *("mode", "mode_text", "mode_note", "theme", "color_scheme", "themes", "stylesheets"),
-    *("now", "server_ms", "version", "request_id", "path"),
-)
+def _quotes_ms(asked: _Asked) -> int | None:
+    proven = Quote.objects.aggregate(at=Max("verified_at"))["at"]
+    return None if proven is None else int(proven.timestamp() * 1000)
+
+
+def _too_old_ms(asked: _Asked) -> int:
+    """0 where the limits cannot be read: no frame fails for that, since Stop is in it."""
+    try:
+        return int(limits()["data_age"] * 1000)
+    except UnknownLimit:
+        return 0
+
+
+_READ: Final[Mapping[str, Callable[[_Asked], Any]]] = {
+    "state": lambda asked: _chip(asked.venue),
+    "equity": _equity,
+    "waiting": lambda asked: Proposal.objects.filter(venue=asked.venue).decidable().count(),
+    "drifts": lambda asked: DriftNote.objects.alarming(asked.venue).count(),
+    "work": lambda asked: WorkItem.objects.unanswered(asked.venue).count(),
+    "topics": _topics,
+    "exchange": lambda asked: _pause(asked.now),
+    "quotes_ms": _quotes_ms,
+    "too_old_ms": _too_old_ms,
+    "places": lambda asked: _places(asked.request, asked.user),
+    "roles": lambda asked: ", ".join(asked.user.groups.values_list("name", flat=True)),
+    "may_halt": lambda asked: asked.user.has_perm("portfolio.stop_trading"),
+    "may_resume": lambda asked: asked.user.has_perm("portfolio.resume_trading"),
+}
+# Each piece is fetched again and again, so it reads what it shows and no more.
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "exchange": ("exchange",),
+    "vitals": ("equity",),
+    "state": ("state", "quotes_ms", "too_old_ms", "may_halt", "may_resume"),
+    "waiting": ("waiting",),
+    "alarm": ("drifts",),
+    "work": ("work",),
+}
 
 
 def theme_of(request: HttpRequest) -> str:
@@ -255,7 +294,7 @@ def part(request: HttpRequest, name: str) -> HttpResponse:
     """One live piece of the frame: vitals, state, waiting or alarm, for the page that shows it."""
     if name not in PARTS:
         raise Http404
-    frame = replace(frame_of(request), path=_page_shown(request))
+    frame = replace(frame_of(request, name), path=_page_shown(request))
     return render(request, f"base.html#{name}", {"frame": frame})
 
 

@@ -95,8 +95,8 @@ function openByAddress() {
 /** After an answer the outcome stands at the top: lead eyes and focus there. A refusal closes the dialog it came to. */
 function showOutcome() {
   document.addEventListener("htmx:after:swap", (event) => {
-    const source = event instanceof CustomEvent ? event.detail.ctx?.request?.method : "";
-    if (String(source).toUpperCase() !== "POST") return;
+    const ctx = event instanceof CustomEvent ? event.detail.ctx : null;
+    if (ctx?.target?.id !== "proposal" || String(ctx.request?.method).toUpperCase() !== "POST") return;
     const refusal = document.querySelector("#proposal > [role=alert]");
     if (refusal) for (const dialog of document.querySelectorAll("#proposal dialog[open]")) /** @type {HTMLDialogElement} */ (dialog).close();
     const outcome = refusal ?? document.querySelector("#proposal h1");

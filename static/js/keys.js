@@ -167,11 +167,27 @@ function inList(event) {
   return event.key.length === 1 || document.activeElement?.closest("tr[data-row]") !== null;
 }
 
+/** Storage may be shut; then the choice lasts as long as the page. @param {"on" | "off"} choice */
+function keep(choice) {
+  document.documentElement.dataset.keys = choice;
+  try {
+    localStorage.setItem(KEPT, choice);
+  } catch {}
+}
+
+/** @returns {boolean} */
+function wereOff() {
+  try {
+    return localStorage.getItem(KEPT) === "off";
+  } catch {
+    return false;
+  }
+}
+
 /** WCAG 2.1.4: single keys can be switched off; whoever speaks to the machine sets off half of them. */
 function offerTheSwitch() {
   const show = () => {
-    const off = localStorage.getItem(KEPT) === "off";
-    document.documentElement.dataset.keys = off ? "off" : "";
+    const off = document.documentElement.dataset.keys === "off";
     for (const button of document.querySelectorAll("button[data-keys-switch]")) {
       button.textContent = off ? "Switch the keys on" : "Switch the keys off";
       if (button instanceof HTMLElement) button.hidden = false;
@@ -179,9 +195,10 @@ function offerTheSwitch() {
   };
   document.addEventListener("click", (event) => {
     if (!(event.target instanceof Element) || !event.target.closest("button[data-keys-switch]")) return;
-    localStorage.setItem(KEPT, document.documentElement.dataset.keys === "off" ? "on" : "off");
+    keep(document.documentElement.dataset.keys === "off" ? "on" : "off");
     show();
   });
+  if (wereOff()) document.documentElement.dataset.keys = "off";
   show();
 }
 

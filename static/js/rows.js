@@ -1,7 +1,7 @@
 /**
  * Lists that change under the reader's eyes. A refreshed list is morphed in at once, unless the reader stands in one that
  * has a bar: then rows wait in it, come and gone, so that the row under the cursor never moves; they go in when he leaves.
- * In the other lists a press that meets a row which has just moved there does nothing.
+ * A press that meets a row which has just moved there does nothing, in any list.
  */
 
 import { announce, toast } from "./say.js";
@@ -61,17 +61,17 @@ function beforeRefresh(event) {
   if (!(event instanceof CustomEvent)) return;
   const list = event.detail.ctx?.target;
   if (!(list instanceof HTMLElement) || !list.matches("[data-list]") || list.dataset.letIn) return;
+  if (Number(event.detail.ctx.response?.status) >= 400) return; // the words of a fault are no list
   const arriving = new DOMParser().parseFromString(String(event.detail.ctx.text ?? ""), "text/html");
   const [known, coming] = [ids(list), ids(arriving.body)];
   const fresh = [...coming].filter((id) => !known.has(id));
   const gone = [...known].filter((id) => !coming.has(id));
+  const moves = fresh.length + gone.length > 0;
   const bar = barOf(list);
-  if (!bar) {
-    if (fresh.length + gone.length) movedAt = performance.now();
-    return;
-  }
+  const waits = moves && bar !== null && readerStandsIn(list);
+  if (moves && !waits) movedAt = performance.now();
+  if (!bar) return;
   if (fresh.length) speakOfNew(fresh.length);
-  const waits = fresh.length + gone.length > 0 && readerStandsIn(list);
   showBar(bar, waits ? fresh.length : 0, waits ? gone.length : 0);
   if (!waits) return;
   event.preventDefault();

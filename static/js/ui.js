@@ -91,9 +91,9 @@ function noticeSignOut() {
 
 let complainedAt = -Infinity;
 
-/** What was pressed may have been done, whatever the answer looked like: the reader is sent to look. */
+/** What was pressed may have been done, whatever came back: the reader is sent to look. */
 function outcomeUnknown() {
-  toast("No answer to what you pressed: it may have been done. Look before you press again", "bad", 15_000);
+  toast("No usable answer to what you pressed: it may have been done. Look before you press again", "bad", 15_000);
   document.body.dispatchEvent(new CustomEvent("proposals:changed", { detail: {} }));
 }
 
@@ -103,7 +103,8 @@ function noticeFailures() {
   const complain = (event) => {
     const ctx = event instanceof CustomEvent ? event.detail.ctx : undefined;
     const response = ctx?.response;
-    if (response && response.status < 500) return;
+    // An answer that broke off has a status too, and says nothing.
+    if (event.type === "htmx:response:error" && response?.status < 500) return;
     const pressed = String(ctx?.request?.method ?? "GET").toUpperCase() !== "GET";
     if (pressed && !ctx.sourceElement?.matches("[data-attend]")) return outcomeUnknown();
     if (performance.now() - complainedAt < 15_000) return;

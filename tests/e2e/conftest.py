@@ -154,3 +154,11 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
         pytest.skip("no Chromium: sudo apt-get install chromium, or set E2E_CHROMIUM")
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     return {**browser_type_launch_args, "executable_path": path, "args": options}
+
+
+@pytest.fixture
+def trading(desk: RunningDesk) -> None:
+    """Every journey begins with trading on, whatever the one before did."""
+    if desk.api("GET", "/trading/state", role="approver")["mode"] != "ACTIVE":
+        done = manage(desk.var, "trade", "resume", "--reason", "the next journey")
+        assert done.returncode == 0, done.stderr

@@ -278,9 +278,9 @@ def test_a_page_without_heartbeats_is_not_live_and_tries_a_new_line(
 ) -> None:
     """Naive: prices that come keep the page from noticing."""
     page, line = opened(5, hushed=("ping", "pong"))
-    assert not _within(page, SILENCE - 3.0, lambda: _is_live(page) or line.counts["connected"] > 1)
+    assert not _within(page, SILENCE / 2, lambda: _is_live(page) or line.counts["connected"] > 1)
     assert line.counts["passed"] > 0
-    assert _within(page, 3.0 + HEALED_WITHIN, lambda: line.counts["connected"] > 1)
+    assert _within(page, SILENCE / 2 + HEALED_WITHIN, lambda: line.counts["connected"] > 1)
     assert not _is_live(page)
     line.hushed = ()
     assert _within(page, HEARTBEAT + HEALED_WITHIN, lambda: _is_live(page))

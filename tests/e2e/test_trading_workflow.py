@@ -27,15 +27,7 @@ PAGES = (
 )
 ROW = "#queue tr[data-row]:not(.off)"
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def trading(desk: RunningDesk) -> None:
-    """Every journey begins with trading on, whatever the one before did."""
-    if desk.api("GET", "/trading/state", role="approver")["mode"] != "ACTIVE":
-        done = manage(desk.var, "trade", "resume", "--reason", "the next journey")
-        assert done.returncode == 0, done.stderr
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trading")]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import RunningDesk, propose, sign_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trading")]
 REFUSED = """
 <article id="proposal" class="proposal" data-proposal="p" data-main><nav class="crumbs"></nav>
 <div class="note bad" role="alert">E310 The price has moved.</div><div class="ask"><h1>Buy 10 YES</h1></div>
@@ -38,6 +38,32 @@ def test_a_refusal_closes_the_dialog_it_came_to_and_takes_the_focus(page: Page, 
     expect(page.locator("#approve-dialog")).to_be_hidden()
 
 
+def test_a_sign_of_life_moves_neither_the_page_nor_the_focus(page: Page, desk: RunningDesk) -> None:
+    """Naive: every answer to a POST is an outcome, so that each ten seconds the reader is thrown to the top."""
+    page.goto(f"/approvals/{propose(desk, 10)}")
+    page.locator("button[data-decide=decline]").click()
+    page.locator("#decline-dialog textarea").fill("half a sente")
+    for _ in range(2):
+        with page.expect_response("**/trading/attend", timeout=30_000):
+            pass
+    page.wait_for_timeout(300)
+    expect(page.locator("#decline-dialog textarea")).to_be_focused()
+    expect(page.locator("#decline-dialog textarea")).to_have_value("half a sente")
+
+
+def test_a_list_whose_refresh_failed_strikes_nothing(page: Page, desk: RunningDesk) -> None:
+    """Naive: the words of the fault are taken for a list in which every row is over."""
+    proposal = propose(desk, 10)
+    page.goto("/approvals")
+    row = page.locator(f"tr[data-proposal={proposal}]")
+    row.hover()
+    page.route("**/approvals", lambda route: route.fulfill(status=503, body="busy"))
+    page.evaluate("document.body.dispatchEvent(new CustomEvent('proposals:changed', { detail: {} }))")
+    expect(page.locator("#queue[data-old]")).to_have_count(1)
+    assert row.get_attribute("class") == ""
+    expect(row.locator("button[data-decide=approve]")).to_be_enabled()
+
+
 def test_a_press_without_an_answer_is_told_as_one_that_may_have_been_done(
     page: Page, desk: RunningDesk
 ) -> None:
@@ -47,7 +73,7 @@ def test_a_press_without_an_answer_is_told_as_one_that_may_have_been_done(
     page.keyboard.press("r")
     page.keyboard.press("1")
     page.locator("#decline-dialog button.primary").click()
-    expect(page.get_by_text("it may have been done")).to_be_visible()
+    expect(page.locator("#toasts").get_by_text("it may have been done")).to_be_visible()
 
 
 def test_a_key_held_down_is_one_press(page: Page, desk: RunningDesk) -> None:
@@ -64,14 +90,16 @@ def test_a_key_held_down_is_one_press(page: Page, desk: RunningDesk) -> None:
 
 def test_the_row_under_the_pointer_stays_when_another_is_over(page: Page, desk: RunningDesk) -> None:
     """Naive: the next row slides under the pointer, and the press approves that."""
-    first, second = propose(desk, 10, seconds=20), propose(desk, 10)
+    second, first = propose(desk, 10), propose(desk, 10, seconds=35)
     page.goto("/approvals")
-    button = page.locator(f"tr[data-proposal={second}] button[data-decide=approve]")
+    page.wait_for_selector("#connection.live")
+    button, gone = (page.locator(f"tr[data-proposal={which}]") for which in (second, first))
+    button = button.locator("button[data-decide=approve]")
     button.hover()
-    before = button.bounding_box()
-    gone = page.locator(f"tr[data-proposal={first}]")
-    expect(gone).to_have_class("off", timeout=60_000)
-    assert button.bounding_box() == before
+    top = "button => button.getBoundingClientRect().top - document.getElementById('queue').getBoundingClientRect().top"
+    before = button.evaluate(top)
+    expect(gone).to_have_class("off", timeout=90_000)
+    assert button.evaluate(top) == before
     expect(gone.locator("button[data-decide=approve]")).to_be_disabled()
     page.mouse.move(0, 0)
     expect(gone).to_have_count(0, timeout=20_000)

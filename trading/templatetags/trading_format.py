@@ -60,9 +60,10 @@ def percent(probability: Amount) -> str:
 @register.filter
 def edge(price: Amount) -> str:
     """A gain per contract in cents, with one decimal: `6.4¢`, `−0.8¢`."""
-    if price is None or price == "":
+    gained = _known(price)
+    if gained is None:
         return UNKNOWN
-    return f"{'−' if price < 0 else ''}{abs(price) * 100:.1f}¢"
+    return f"{'−' if gained < 0 else ''}{abs(gained) * 100:.1f}¢"
 
 
 @register.filter
@@ -111,7 +112,8 @@ def held_text(signed: Amount) -> str:
 @register.filter
 def minus(amount: Amount) -> Decimal | None:
     """A cost as a loss."""
-    return None if amount is None or amount == "" else -amount
+    cost = _known(amount)
+    return None if cost is None else -cost
 
 
 @register.filter

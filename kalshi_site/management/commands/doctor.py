@@ -29,7 +29,9 @@ class Command(BaseCommand):
             action="store_true",
             help="look at the connection instead: address, TLS, clock, keys, scopes, limits, stream",
         )
-        parser.add_argument("--mode", choices=MODES, help="the profile to look at (default: KALSHI_PROFILE)")
+        parser.add_argument(
+            "--mode", choices=MODES, help="the profile to look at (default: the running desk's)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         enter_mode(options["mode"])
