@@ -83,7 +83,7 @@ def test_no_order_is_lost_doubled_untracked_or_unresolved(
         f" {len({each.crash.behaviour for each in done})} behaviours, {len(faulty)} with a fault;"
         f" orders came to rest as {dict(states)}"
     )
-    assert not broke
+    assert not broke, "\n".join(broke)
     assert not faulty, json.dumps(faulty, indent=1)
     if len(cells) >= MEETS_ALL:
         assert set(died) == set(POINTS)
