@@ -130,7 +130,7 @@ def test_a_whole_market_is_traded_to_its_real_settlement(tmp_path: Path) -> None
             until(lambda: Market.objects.filter(ticker=TICKER, status="active").exists(), "the market")
             with locks.lease("execution", ttl=timedelta(minutes=2)) as held:
                 until(lambda: traded(router, held) or closed(), "three trades, or the close", within=90.0)
-            until(lambda: settled(desk), "the settlement", within=90.0)
+            until(lambda: settled(desk), "the settlement", within=300.0)
             judge(account.balance().cash)
 
 
