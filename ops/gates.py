@@ -100,11 +100,12 @@ def _side_by_side() -> list[str]:
 
 
 def e2e(arguments: list[str]) -> None:
-    """The journeys in a real browser against real processes."""
+    """The journeys in a real browser against real processes, two files at a time, each with a desk of its own."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ["E2E_CHROMIUM"] = _chromium()
     kept = ["--screenshot=only-on-failure", "--tracing=retain-on-failure", f"--output={ARTIFACTS}"]
-    run(PYTHON, "-m", "pytest", *NO_HANGING, "-q", *kept, *(arguments or ["tests/e2e"]))
+    jobs = ["-n", os.environ.get("JOBS") or "2", "--dist=loadfile"]
+    run(PYTHON, "-m", "pytest", *jobs, *NO_HANGING, "-q", *kept, *(arguments or ["tests/e2e"]))
 
 
 def reliability(arguments: list[str]) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEARTBEAT = 5  # seconds: a change that a page lost without a successor is noticed by then
+PORT = 8400 + 40 * int(
+    os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+)  # two do not race for one
 ARTIFACTS = ROOT / "var" / "test-artifacts"
 _PASSED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "VIRTUAL_ENV")
 PROPOSE = """
@@ -101,6 +105,19 @@ def propose(desk: RunningDesk, dollars: int, level: str = "LOW", seconds: int = 
     return found[1]
 
 
+def decline(desk: RunningDesk, proposal: str) -> None:
+    """Somebody declines it, elsewhere than on the page under test."""
+    shown = desk.api("GET", f"/proposals/{proposal}", role="approver")
+    desk.api(
+        "POST",
+        f"/proposals/{proposal}/decline",
+        role="approver",
+        body={"reason": "not this one"},
+        If_Match=f'"v{shown["version"]}"',
+        Idempotency_Key=uuid.uuid4().hex,
+    )
+
+
 def sign_in(page: Page, desk: RunningDesk, role: str) -> None:
     """Through the sign-in page, as everybody."""
     page.goto(f"{desk.base_url}/accounts/login/")
@@ -112,7 +129,7 @@ def sign_in(page: Page, desk: RunningDesk, role: str) -> None:
 
 def start_desk(var: Path, **settings: str) -> RunningDesk:
     """Start everything and wait until it is ready."""
-    done = manage(var, "up", "--detach", "--port", "8400", **settings)
+    done = manage(var, "up", "--detach", "--port", str(PORT), **settings)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((var / "demo-credentials.json").read_text(encoding="utf-8"))
     return RunningDesk(
@@ -126,7 +143,7 @@ def start_desk(var: Path, **settings: str) -> RunningDesk:
 def stop_desk(var: Path) -> None:
     """Stop it and keep its logs with the artefacts."""
     manage(var, "stop")
-    shutil.copytree(var / "log", ARTIFACTS / "log" / var.parent.name, dirs_exist_ok=True)
+    shutil.copytree(var / "log", ARTIFACTS / "log" / f"{var.parent.name} {PORT}", dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +14,7 @@ import msgpack
 import pytest
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute
 
-from tests.e2e.conftest import HEARTBEAT, RunningDesk, manage, sign_in
+from tests.e2e.conftest import HEARTBEAT, RunningDesk, decline, manage, sign_in
 
 SILENCE = 2 * HEARTBEAT + 2.0  # seconds without a heartbeat after which the page tries a new line
 HEALED_WITHIN = 5.0  # seconds after the line is good again: the second try comes after at most two
@@ -162,17 +161,6 @@ def _waiting(desk: RunningDesk) -> list[dict[str, Any]]:
     return found
 
 
-def _decline(desk: RunningDesk, proposal: dict[str, Any]) -> None:
-    desk.api(
-        "POST",
-        f"/proposals/{proposal['id']}/decline",
-        role="approver",
-        body={"reason": "a bad line"},
-        If_Match=f'"v{proposal["version"]}"',
-        Idempotency_Key=uuid.uuid4().hex,
-    )
-
-
 def _shows(page: Page, proposal: dict[str, Any]) -> bool:
     return page.locator(f"#queue tr[data-proposal={proposal['id']}]").count() > 0
 
@@ -206,7 +194,7 @@ def _miss_one(page: Page, line: BadLine, desk: RunningDesk) -> dict[str, Any]:
     proposal = _waiting(desk)[0]
     assert _within(page, HEARTBEAT, lambda: _shows(page, proposal))
     line.lost, before = 1.0, line.counts["refreshes lost"]
-    _decline(desk, proposal)
+    decline(desk, proposal["id"])
     assert _within(page, HEARTBEAT, lambda: line.counts["refreshes lost"] > before)
     page.wait_for_timeout(500)
     assert _shows(page, proposal)
@@ -246,7 +234,7 @@ def test_on_a_good_line_changes_come_and_the_page_stays_live(
         _propose(desk, 1)
         made = _waiting(desk)[0]
         assert _within(page, HEALED_WITHIN, partial(_shows, page, made))
-        _decline(desk, made)
+        decline(desk, made["id"])
     assert page.evaluate("fallen") == []
 
 
@@ -270,7 +258,7 @@ def test_a_page_that_missed_a_change_is_not_live_until_it_shows_it(
     # Where another change was missed meanwhile, the next heartbeat tells.
     assert _within(page, HEARTBEAT + HEALED_WITHIN, lambda: _is_live(page)), line.counts
     line.hushed = ()
-    _decline(desk, missed)
+    decline(desk, missed["id"])
 
 
 def test_a_page_without_heartbeats_is_not_live_and_tries_a_new_line(
@@ -293,7 +281,7 @@ def test_after_any_weather_the_page_shows_what_waits(
     _propose(desk, 12)
     line.share, line.lost = SHARE, REFRESHES_LOST
     for number, proposal in enumerate(_waiting(desk)):
-        _decline(desk, proposal)
+        decline(desk, proposal["id"])
         if number % 5 == 4:
             line.cut()
         page.wait_for_timeout(400)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import RunningDesk, propose, sign_in
+from tests.e2e.conftest import RunningDesk, decline, propose, sign_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trading")]
 REFUSED = """
@@ -87,9 +87,9 @@ def test_a_key_held_down_is_one_press(page: Page, desk: RunningDesk) -> None:
     assert not stopped
 
 
-def test_the_row_under_the_pointer_stays_when_another_is_over(page: Page, desk: RunningDesk) -> None:
+def test_the_row_under_the_pointer_stays_when_somebody_decides_another(page: Page, desk: RunningDesk) -> None:
     """Naive: the next row slides under the pointer, and the press approves that."""
-    second, first = propose(desk, 10), propose(desk, 10, seconds=25)
+    second, first = propose(desk, 10), propose(desk, 10)
     page.goto("/approvals")
     page.wait_for_selector("#connection.live")
     button, gone = (page.locator(f"tr[data-proposal={which}]") for which in (second, first))
@@ -97,7 +97,8 @@ def test_the_row_under_the_pointer_stays_when_another_is_over(page: Page, desk: 
     button.hover()
     top = "button => button.getBoundingClientRect().top - document.getElementById('queue').getBoundingClientRect().top"
     before = button.evaluate(top)
-    expect(gone).to_have_class("off", timeout=90_000)
+    decline(desk, first)
+    expect(gone).to_have_class("off", timeout=30_000)
     assert button.evaluate(top) == before
     expect(gone.locator("button[data-decide=approve]")).to_be_disabled()
     page.mouse.move(0, 0)
