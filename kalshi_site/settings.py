@@ -1,12 +1,11 @@
 """Django's settings. Every value comes through `kalshi_site.env`; nothing is written while this module loads.
 
-The supervisor (`manage.py up`) gives each process its own environment; `var/run/runtime.json`, which it leaves while it
-runs, tells commands of a second terminal whose desk that is and where its Redis and its exchange are.
+The supervisor (`manage.py up`) gives each process its own environment; `kalshi_site.running_desk` tells commands of a
+second terminal whose desk they belong to.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 
-from kalshi_site.env import PROFILES, RUNTIME, Settings, broker_url, demo_urls
+from kalshi_site.env import PROFILES, Settings, broker_url, demo_urls
 from kalshi_site.observability.logs import django_logging
+from kalshi_site.running_desk import settings_here
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -28,37 +28,11 @@ def _dotenv_path() -> Path | None:
     return Path(named) if named else None
 
 
-def _runtime(var_dir: Path) -> dict[str, str]:
-    """Profile and addresses left by a supervisor that runs, or was killed; empty after an orderly end."""
-    try:
-        left: dict[str, str] = json.loads((var_dir / "run" / "runtime.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return left if left.get("KALSHI_PROFILE") in PROFILES else {}
-
-
-def _settings() -> Settings:
-    """What a process was given comes first, then `.env`, then the addresses of the desk that runs.
-
-    A command acts on that desk, whatever profile `.env` names: a stop must not stop another one. Only the command's
-    own environment chooses otherwise.
-    """
-    left = _runtime(VAR_DIR)
-    given = dict(os.environ)
-    if left and not given.get("KALSHI_PROFILE", "").strip():
-        given["KALSHI_PROFILE"] = left["KALSHI_PROFILE"]
-    profile = Settings(given, dotenv=DOTENV).choice("KALSHI_PROFILE", STATED_PROFILE, PROFILES)
-    same = left.get("KALSHI_PROFILE") == profile
-    return Settings(
-        given, dotenv=DOTENV, fallback={name: left[name] for name in RUNTIME if same and name in left}
-    )
-
-
 DOTENV = _dotenv_path()
 _first = Settings(dotenv=DOTENV)
 VAR_DIR = (_first.path("VAR_DIR") or BASE_DIR / "var").resolve()
 STATED_PROFILE = _first.choice("KALSHI_PROFILE", "paper", PROFILES)  # what the next `up` starts
-env = _settings()
+env = settings_here(VAR_DIR, dotenv=DOTENV, stated_profile=STATED_PROFILE)
 
 # --- what is traded, and with whose money
 PAPER_TRADING = env.flag("PAPER_TRADING", default=True)

@@ -96,17 +96,19 @@ def side(name: str | None) -> SafeString | str:
 @register.filter
 def held(signed: Amount) -> SafeString | str:
     """`100 YES` or `60 NO` of a signed holding."""
-    if signed is None or signed == "":
+    count = _known(signed)
+    if count is None:
         return UNKNOWN
-    return format_html("<b>{} {}</b>", prices.count_text(abs(signed)), side("yes" if signed > 0 else "no"))
+    return format_html("<b>{} {}</b>", prices.count_text(abs(count)), side("yes" if count > 0 else "no"))
 
 
 @register.filter
 def held_text(signed: Amount) -> str:
     """The same without colour, for titles."""
-    if signed is None or signed == "":
+    count = _known(signed)
+    if count is None:
         return UNKNOWN
-    return f"{prices.count_text(abs(signed))} {'YES' if signed > 0 else 'NO'}"
+    return f"{prices.count_text(abs(count))} {'YES' if count > 0 else 'NO'}"
 
 
 @register.filter
@@ -187,9 +189,10 @@ def millis(moment: Moment) -> str:
 @register.filter
 def span(length: timedelta | Missing) -> str:
     """`18 d`, `9 h 56 min`, `11 min`, `24 s`; `over` when negative, `–` when unknown."""
-    if length is None or length == "":
+    left = _known(length)
+    if left is None:
         return UNKNOWN
-    seconds = int(length.total_seconds())
+    seconds = int(left.total_seconds())
     if seconds < 0:
         return "over"
     days, hours, minutes = seconds // 86400, seconds // 3600, seconds // 60
