@@ -62,7 +62,7 @@ def approve(
     TermsChanged, WrongState, DeadlinePassed, OwnProposal, MayNotDecide, Denied (nothing is written then).
     """
     _may_decide(proposal, actor)
-    risk.trading_state(proposal.venue, lock=True)
+    state = risk.trading_state(proposal.venue, lock=True)
     fresh = _current(proposal, version, terms_hash, ProposalState.APPROVED)
     is_enough = fresh.approvals_count + 1 >= fresh.required_approvals
     report = risk.require(
@@ -85,6 +85,7 @@ def approve(
         person=True,
         guard={**_terms_of(fresh), "terms_hash": terms_hash, "deadline_at__gt": timezone.now()},
         approvals_count=fresh.approvals_count + 1,
+        kill_epoch=state.kill_epoch,
     )
     _record(approved, version, actor, Decision.Verdict.APPROVE, method, note, report)
     if is_enough:

@@ -91,13 +91,26 @@ class Proposal(VersionedModel):
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.CharField(max_length=150, blank=True)
     decision_reason = models.TextField(blank=True)
+    # A stop with a higher one came after it: an order of two events that no clock can turn round.
+    kill_epoch = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="The trading state's, when it was approved."
+    )
+    clone_of = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="clones",
+        help_text="What this one repeats: nothing of that was ever at the exchange.",
+    )
 
     objects = ProposalQuerySet.as_manager()
 
     guards: ClassVar[tuple[Guard, ...]] = (
         frozen(
             *("public_id", "venue", "ticker", "event_ticker", "series_ticker", "action", "side", "quantity"),
-            *("limit_price", "reduce_only", "terms_hash", "proposer", "origin", "strategy"),
+            *("limit_price", "reduce_only", "terms_hash", "proposer", "origin", "strategy", "clone_of_id"),
             says="the terms of a proposal never change: an edit is a new row",
         ),
         legal_moves("state", PROPOSAL_TRANSITIONS),

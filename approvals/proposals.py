@@ -61,7 +61,7 @@ def submit(draft: Draft) -> Proposal:
 
 
 def _submit(draft: Draft) -> Proposal:
-    risk.trading_state(draft.venue, lock=True)
+    state = risk.trading_state(draft.venue, lock=True)
     market = risk.facts_of(draft.terms.ticker)
     report = risk.check_order(
         venue=draft.venue,
@@ -72,7 +72,7 @@ def _submit(draft: Draft) -> Proposal:
         strategy=draft.strategy,
     )
     ruling = _ruling(draft, report)
-    proposal = Proposal.objects.create(**_row(draft, market, report, ruling))
+    proposal = Proposal.objects.create(kill_epoch=state.kill_epoch, **_row(draft, market, report, ruling))
     if ruling.policy is Policy.AUTO:
         risk.reserve(
             venue=draft.venue,

@@ -155,8 +155,8 @@ class TradingState(VersionedModel):
     """ACTIVE, REDUCING or HALTED for one scope of one venue; the empty scope is everything (`portfolio.domain.scopes`).
 
     `kill_epoch`, on the row of everything, grows with every halt of any scope; `halted_epoch` is what it grew to at
-    this scope's last one, at `halted_at`, and voids older claims. `cleared_at`: then the exchange's own list showed no
-    order of it.
+    this scope's last one, at `halted_at`, and voids approvals of an older epoch. `cleared_at`: then the exchange's own
+    list showed no order of it.
     """
 
     class Mode(models.TextChoices):

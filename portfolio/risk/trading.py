@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from django.db import transaction
@@ -109,13 +109,13 @@ def wake_at_changes(*wakers: Callable[[], object]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """What stands over an order: the mode in force, and when one of its scopes was last stopped (None: never).
+    """What stands over an order: the mode in force, and the kill epoch of the last stop of one of its scopes (0: none).
 
-    `halted_at` remembers a stop that was resumed from.
+    `halted_epoch` remembers a stop that was resumed from.
     """
 
     mode: TradingMode
-    halted_at: datetime | None
+    halted_epoch: int
 
 
 def over(venue: str, covering: Iterable[str]) -> Over:
@@ -127,15 +127,13 @@ def over(venue: str, covering: Iterable[str]) -> Over:
     found = _standing_over(venue, tuple(covering))
     return Over(
         scopes.strictest(TradingMode(mode) for mode, _ in found),
-        max((at for _, at in found if at is not None), default=None),
+        max((epoch for _, epoch in found), default=0),
     )
 
 
 @prepared
-def _standing_over(
-    venue: str, covering: tuple[str, ...]
-) -> QuerySet[TradingState, tuple[str, datetime | None]]:
-    return TradingState.objects.filter(venue=venue, scope__in=covering).values_list("mode", "halted_at")
+def _standing_over(venue: str, covering: tuple[str, ...]) -> QuerySet[TradingState, tuple[str, int]]:
+    return TradingState.objects.filter(venue=venue, scope__in=covering).values_list("mode", "halted_epoch")
 
 
 def pause(

@@ -32,6 +32,7 @@ from trading.execution.last_look import hash_of, hash_of_terms, stopped_since
 from trading.models import Order, OrderEvent, OrderGroup
 
 ANSWER_WITHIN = timedelta(seconds=5)
+EXIT_LIFE = timedelta(minutes=5)  # of a person's own exit without a claim: nobody's clock shall keep us in
 LEAST_LIFE = timedelta(seconds=30)  # a past expiry may act as immediate-or-cancel (RELIABILITY.md, A8)
 
 
@@ -188,7 +189,8 @@ def _reason_not_to_send(
     waited_from = proposal.decided_at
     if waited_from is not None and state.quiet_until is not None:
         waited_from = max(waited_from, state.quiet_until)  # what had to wait has not waited of itself
-    if waited_from is None or timezone.now() - waited_from > rules.approval_life:
+    life = max(rules.approval_life, EXIT_LIFE) if proposal.is_manual_exit else rules.approval_life
+    if waited_from is None or timezone.now() - waited_from > life:
         return "the approval was not claimed in time"
     # A person's own exit only reduces, and the exchange itself holds it to that: doubt does not block the way out.
     if not proposal.is_manual_exit and _doubtful(proposal.venue, proposal.ticker):

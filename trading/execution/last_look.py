@@ -56,9 +56,12 @@ def hash_of_terms(body: bytes, proposal: Proposal) -> str:
 
 
 def stopped_since(proposal: Proposal, over: Over) -> str:
-    """A stop ends what was approved before it, also when trading was resumed in between; not a person's own exit."""
-    approved_at = proposal.decided_at or proposal.created_at
-    stopped = over.halted_at is not None and over.halted_at >= approved_at
+    """A stop ends what was approved before it, also when trading was resumed in between; not a person's own exit.
+
+    Which came first is told by the kill epoch that the approval saw under the trading state's lock, never by times:
+    the clocks of the two hosts may differ, and one may be set back.
+    """
+    stopped = over.halted_epoch > proposal.kill_epoch
     return "E306: trading was stopped after the approval" if stopped and not proposal.is_manual_exit else ""
 
 

@@ -12,16 +12,20 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from approvals import proposals
 from approvals.domain.lifecycle import WrongState
 from approvals.models import Proposal
 from kalshi_site.build import build_id
-from kalshi_site.locks import Held
+from kalshi_site.locks import Held, Outrun
 from kalshi_site.prepared import prepared
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
@@ -49,6 +53,8 @@ ROUND_WITHIN = (
 )
 STOPPING_WITHIN = 0.05  # the same while a stop is not proven: what it voids can wait, its proof cannot
 QUICK_ANSWER = 0.5  # seconds for one order; after a slower one the next is not claimed ahead
+# The lease has gone, the net is to be made, or the database does not answer: these say nothing about the approval.
+UNDECIDED: Final = (Outrun, NetMissing, OperationalError, InterfaceError)
 SEND_WITHIN = 2.0  # seconds from the signed time; later the order is not sent (RELIABILITY.md 3.1, step 3)
 
 
@@ -238,10 +244,26 @@ class Router:
         except risk.OtherBuild as error:  # what waits is taken by the accepted build, or voided as too old
             log.error("execution.build.refused", extra={"code": error.code, "error": str(error)})
             return None
+        except UNDECIDED:
+            raise
+        except Exception as error:
+            self._void(proposal, error)
+            return None
         if order is None:
             return None
         self.checkpoint("claimed")
         return Claimed(order, started)
+
+    def _void(self, proposal: Proposal, error: Exception) -> None:
+        """What cannot be claimed is never sent, and said to be so: left standing it would break every round after.
+
+        Nothing of its claim was committed. The others, and what follows the claims in a round, go on.
+        """
+        log.error("execution.claim.broke", exc_info=error, extra={"proposal": proposal.public_id})
+        known = isinstance(error, IntegrityError)
+        reason = "an order under this approval's id is known already" if known else repr(error)
+        with suppress(StaleVersion, WrongState):
+            proposals.void(proposal=proposal, reason=f"could not be claimed: {reason}")
 
     def _deliver(self, claimed: Claimed, meanwhile: Callable[[], None] | None = None) -> None:
         """Send the order once and write down what that proved."""
