@@ -102,7 +102,7 @@ def _die(seat: Seat, point: str, nth: int, canceled: str) -> list[str]:
         return not running.is_alive or time.monotonic() - quiet_since > QUIET_FOR
 
     with desk.executing(seat.tempo, lambda _: lay(point, nth)) as running:
-        desk.wait_for(is_over, DIES_WITHIN)
+        desk.wait_for(is_over, DIES_WITHIN, every=0.1)
         if running.is_alive:
             return []
         assert running.process.exitcode == -signal.SIGKILL, "it ended by itself, and not at the point"

@@ -149,11 +149,11 @@ def update(tempo: Tempo) -> Reconciled:
     return replace(wiring.reconciler(), evidence=tempo.evidence).run()
 
 
-def wait_for(look: Callable[[], Any], within: float) -> Any:
+def wait_for(look: Callable[[], Any], within: float, every: float = 0.02) -> Any:
     """What `look` finds, or its last nothing when the time is over."""
     deadline = time.monotonic() + within
     while not (found := look()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(every)
     return found
 
 
