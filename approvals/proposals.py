@@ -28,7 +28,10 @@ CLOSE_SLIPPAGE = Decimal("0.02")  # dollars below the bid that an exit by hand m
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a proposer hands in. `idea_key` makes a repeated hand-in (a redelivered task) find the first row."""
+    """What a proposer hands in. `idea_key` makes a repeated hand-in (a redelivered task) find the first row.
+
+    `clone_of` is what it repeats: the idea stays its proposer's, and `asked_by` is the person who wants it once more.
+    """
 
     venue: str
     terms: Terms
@@ -42,6 +45,8 @@ class Draft:
     seen_versions: dict[str, Any] = field(default_factory=dict)
     idea_key: str | None = None
     note: str = ""
+    clone_of: Proposal | None = None
+    asked_by: str = ""
 
 
 def submit(draft: Draft) -> Proposal:
@@ -86,7 +91,11 @@ def _submit(draft: Draft) -> Proposal:
         "; ".join(f"{check.label}: {check.text}" for check in report.blocks) or ruling.reason or draft.note
     )
     remember(
-        proposal, before="", actor=draft.proposer, reason=reason, person=draft.origin is not Origin.AGENT
+        proposal,
+        before="",
+        actor=draft.asked_by or draft.proposer,
+        reason=reason,
+        person=bool(draft.asked_by) or draft.origin is not Origin.AGENT,
     )
     return proposal
 
@@ -97,7 +106,7 @@ def _ruling(draft: Draft, report: RiskReport) -> Ruling:
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     spent = Proposal.objects.all().unattended_notional(draft.venue, today)
     mandate = risk.mandate(draft.venue, spent=spent, now=now)
-    return decide(report, draft.origin, draft.terms.notional, mandate)
+    return decide(report, draft.origin, draft.terms.notional, mandate, is_repeat=draft.clone_of is not None)
 
 
 def _row(draft: Draft, market: MarketFacts, report: RiskReport, ruling: Ruling) -> dict[str, Any]:
@@ -129,6 +138,7 @@ def _row(draft: Draft, market: MarketFacts, report: RiskReport, ruling: Ruling) 
         "proposer": draft.proposer,
         "strategy": draft.strategy,
         "idea_key": draft.idea_key,
+        "clone_of": draft.clone_of,
         "quote": {
             "yes_bid": None if book.yes_bid is None else str(book.yes_bid),
             "yes_ask": None if book.yes_ask is None else str(book.yes_ask),
@@ -180,10 +190,12 @@ def close_position(
     actor: str,
     quantity: Decimal | None = None,
     floor: Decimal | None = None,
+    bid: Decimal | None = None,
 ) -> Proposal:
     """A person's own way out: sell `quantity` (default: all) of what is held, at `floor` or better.
 
-    Without a floor: at most CLOSE_SLIPPAGE below the bid.
+    Without a floor: at most CLOSE_SLIPPAGE below the bid. Who has read the book elsewhere names its best bid; without
+    `bid` our own quote's counts.
 
     It needs no second voice and passes a pause and a stop. Returns the approved proposal; execution sends it as
     immediate-or-cancel, reduce-only. Raises NothingHeld, NobodyBids, UnknownMarket; Denied when the market is closed.
@@ -194,7 +206,7 @@ def close_position(
     if wanted <= 0:
         raise NothingHeld(ticker)
     facts, side = risk.facts_of(ticker), Side.YES if held > 0 else Side.NO
-    bid = facts.book.bid(side)
+    bid = facts.book.bid(side) if bid is None else bid
     if bid is None or (floor is not None and bid < floor):
         raise NobodyBids(ticker)
     worst = max(bid - CLOSE_SLIPPAGE, PRICE_STEP) if floor is None else floor

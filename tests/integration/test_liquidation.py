@@ -6,7 +6,8 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -18,21 +19,28 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
 from approvals import decisions
+from approvals.models import Proposal
 from kalshi_site import locks, wiring
 from kalshi_site.models import AuditEntry, Lease
 from portfolio import risk
-from portfolio.models import Position
+from portfolio.models import Position, RiskLimit
 from tests import factories
 from tests.callers import Caller, code_of
-from tests.fakes import FakeExchange, accept, fill
+from tests.fakes import Behaviour, FakeExchange, accept, fill
+from trading.domain.book import RawLevel
 from trading.engine import update_cycle
 from trading.exchange.errors import NoAnswer
-from trading.execution import liquidation, liquidation_plan, stand_in
-from trading.execution.process import Execution
+from trading.exchange.outcomes import NotSent, Refused, SubmitOutcome
+from trading.exchange.reports import BookReport
+from trading.execution import liquidation, liquidation_plan, liquidation_prices, stand_in
+from trading.execution.liquidation_prices import prices_of
+from trading.execution.liquidation_tries import Tries
+from trading.execution.process import LEASE_TTL, Execution, Pulse
 from trading.execution.reconcile import Evidence, Reconciler
 from trading.execution.router import Router
 from trading.models import Liquidation, Order, Quote
@@ -91,9 +99,9 @@ def at_rest() -> None:
     risk.note_cleared(risk.trading_state(VENUE))
 
 
-def carry_out(exchange: FakeExchange, held: locks.Held) -> Liquidation:
+def carry_out(exchange: FakeExchange, held: locks.Held, looks: int = 20) -> Liquidation:
     """Rounds of execution until it is over."""
-    for _ in range(20):
+    for _ in range(looks):
         if not liquidation.step(VENUE, held):
             break
         router(exchange).round(held)
@@ -165,6 +173,312 @@ def test_an_exit_that_never_fills_is_tried_a_few_times_only(
     assert row.is_over
     assert len(exchange.sent) == 1 + liquidation.TRIES
     assert row.remaining[0]["quantity"] == "10"
+    assert row.tries == {order.ticker: liquidation.TRIES}
+    assert row.outcome == "nothing more can be sold within the bound"
+
+
+# --- exits that the exchange did not take
+
+
+def connection_refused(exchange: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
+    return NotSent("connection refused")
+
+
+def trading_is_paused(exchange: FakeExchange, body: dict[str, Any]) -> SubmitOutcome:
+    return Refused(409, "trading_is_paused", "trading is paused")
+
+
+def pass_time(seconds: float) -> None:
+    """All that was written down becomes older."""
+    for rows in (Order.objects, Proposal.objects):
+        rows.update(updated_at=F("updated_at") - timedelta(seconds=seconds))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("away", "words"),
+    [
+        (connection_refused, "the exit could not be sent: connection refused; trying again"),
+        (trading_is_paused, "the exit was refused: HTTP 409: trading is paused; trying again"),
+    ],
+)
+def test_what_the_exchange_did_not_take_is_no_try_and_is_sold_once_it_does(
+    exchange: FakeExchange, order: Order, held: locks.Held, away: Behaviour, words: str
+) -> None:
+    """Naive: five of them are spent within a second, nothing is sold, and the end speaks of the bound."""
+    ask()
+    at_rest()
+    exchange.behaviour = away
+    for sent in range(1, liquidation.TRIES + 3):
+        row = carry_out(exchange, held, looks=3)
+        assert len(exchange.sent) == 1 + sent, "one at a time"
+        assert (last_said(row, order.ticker), row.is_over, row.tries) == (words, False, {})
+        pass_time(8)
+    exchange.behaviour = fill
+    row = carry_out(exchange, held)
+    assert (row.outcome, row.remaining, row.tries) == ("everything was sold", [], {order.ticker: 1})
+
+
+def test_an_exit_that_is_not_taken_keeps_execution_from_no_pause(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    ask()
+    at_rest()
+    exchange.behaviour = connection_refused
+    execution = Execution(
+        router=router(exchange),
+        reconciler=Reconciler(VENUE, exchange, exchange),  # type: ignore[arg-type]
+        news=SimpleNamespace(),  # type: ignore[arg-type]
+        stop=threading.Event(),
+        on_ready=lambda: None,
+    )
+    pulse = Pulse(execution.router, held, LEASE_TTL)
+    assert [execution._look(pulse) for _ in range(3)] == [1, 0, 0]
+
+
+def test_what_is_voided_before_it_left_is_no_try_and_says_why(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    ask()
+    at_rest()
+    assert liquidation.step(VENUE, held)
+    Proposal.objects.filter(state="approved").update(decided_at=timezone.now() - timedelta(hours=1))
+    router(exchange).round(held)
+    assert liquidation.step(VENUE, held)
+    row = Liquidation.objects.get()
+    words = "the exit was not sent: the approval was not claimed in time; trying again"
+    assert (last_said(row, order.ticker), row.tries) == (words, {})
+    pass_time(1)
+    assert carry_out(exchange, held).outcome == "everything was sold"
+
+
+def test_the_last_word_says_when_it_was_not_the_bound(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    also_held("AAA-1")
+    also_held("AAA-2")
+    ask()
+    at_rest()
+    exchange.behaviour = connection_refused
+    carry_out(exchange, held, looks=1)
+    Liquidation.objects.update(ends_by=timezone.now())
+    assert carry_out(exchange, held, looks=1).outcome == (
+        "the time is over; the last exit from AAA-1 could not be sent, from AAA-2 could not be sent, and 1 more"
+    )
+
+
+@pytest.mark.parametrize(("failed", "seconds"), [(1, 1), (2, 2), (3, 4), (4, 8), (50, 8)])
+def test_the_pauses_grow_and_do_not_grow_for_ever(failed: int, seconds: float) -> None:
+    def ago(length: float) -> Tries:
+        return Tries(failed=failed, at=timezone.now() - timedelta(seconds=length))
+
+    assert ago(seconds - 0.5).is_pausing
+    assert not ago(seconds).is_pausing
+    assert not ago(-3600).is_pausing, "a clock that was set back"
+
+
+# --- prices that are too old
+
+
+@dataclass
+class Shown(FakeExchange):
+    """It shows its books too: levels by ticker, on the YES scale. `silent` answers no read of them."""
+
+    books: dict[str, tuple[list[RawLevel], list[RawLevel]]] = field(default_factory=dict)
+    silent: bool = False
+    asked: list[list[str]] = field(default_factory=list)
+
+    def order_books(self, tickers: Sequence[str]) -> list[BookReport]:
+        self.asked.append(list(tickers))
+        if self.silent:
+            raise NoAnswer("silence")
+        return [BookReport(name, tuple(bids), tuple(asks)) for name, (bids, asks) in self.books.items()]
+
+
+@pytest.fixture
+def shown(exchange: FakeExchange, order: Order) -> Shown:
+    """The same exchange, where the one bid is 1 at 70, then 45; our feed died when it was 48."""
+    return Shown(**vars(exchange), books={order.ticker: ([(7000, 100), (4500, 10_000)], [(9000, 100)])})
+
+
+def feed_died(**ago: float) -> None:
+    Quote.objects.update(**dict.fromkeys(("as_of", "verified_at"), timezone.now() - timedelta(**ago)))
+
+
+def test_a_floor_is_not_taken_from_an_old_price_but_from_the_exchanges_book(
+    shown: Shown, order: Order, held: locks.Held
+) -> None:
+    """Naive: 48 of ten minutes ago makes the floor 43, and the exit walks 25 cents below the best bid."""
+    feed_died(minutes=10)
+    row = ask()
+    assert row.floors == {}
+    at_rest()
+    assert liquidation.step(VENUE, held, shown)
+    row.refresh_from_db()
+    assert row.floors == {order.ticker: "0.6500"}
+    assert said(row)[1].endswith("floor fixed at 65¢: it was not held, or had no fresh bid, when this began")
+    assert last_said(row, order.ticker) == "selling 10 at 65¢ or better"
+    router(shown).round(held)
+    assert shown.sent[-1]["price"] == "0.6500"
+
+
+def test_an_old_price_and_an_exchange_that_shows_no_book_is_waited_for_and_told(
+    shown: Shown, order: Order, held: locks.Held
+) -> None:
+    feed_died(minutes=10)
+    row = ask()
+    at_rest()
+    shown.silent = True
+    for _ in range(2):
+        assert liquidation.step(VENUE, held, shown)
+    assert said(row)[1:] == [
+        f"{order.ticker}: the price is 10 min old; the exchange's own book cannot be read: E601"
+    ], "once, for each change of the words is a step"
+    shown.silent = False
+    assert liquidation.step(VENUE, held, shown)
+    assert last_said(row, order.ticker) == "selling 10 at 65¢ or better"
+
+
+def test_with_fresh_prices_the_exchange_is_not_asked(shown: Shown, order: Order, held: locks.Held) -> None:
+    feed_died(seconds=5)
+    row = ask()
+    at_rest()
+    assert liquidation.step(VENUE, held, shown)
+    assert last_said(row, order.ticker) == "selling 10 at 43¢ or better"
+    assert shown.asked == []
+
+
+def test_a_floor_stands_when_the_feed_dies_later(shown: Shown, order: Order, held: locks.Held) -> None:
+    """Naive: what the old quote says ends it (41 is below the floor of 43) while the exchange's book would buy."""
+    row = ask()
+    at_rest()
+    Quote.objects.update(yes_bid=D("0.41"))
+    feed_died(minutes=10)
+    assert liquidation.step(VENUE, held, shown)
+    assert last_said(row, order.ticker) == "selling 10 at 43¢ or better"
+    assert Liquidation.objects.get().floors == {order.ticker: "0.4300"}
+
+
+def test_a_bid_that_only_our_old_quote_has_sells_nothing(
+    shown: Shown, order: Order, held: locks.Held
+) -> None:
+    row = ask()
+    at_rest()
+    feed_died(minutes=10)
+    shown.books[order.ticker] = ([], [(9000, 100)])
+    assert not liquidation.step(VENUE, held, shown)
+    assert last_said(row, order.ticker) == "nobody bids 43¢ or more"
+
+
+def test_an_exit_that_took_the_last_bid_is_waited_for(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    """Naive: nobody bids any more, so it ends and reports as held what has just been sold."""
+    row = ask()
+    at_rest()
+    assert liquidation.step(VENUE, held)
+    router(exchange).round(held)
+    Quote.objects.update(yes_bid=None)
+    assert liquidation.step(VENUE, held)
+    assert last_said(row, order.ticker) == "an exit is working"
+    compare(exchange)
+    assert not liquidation.step(VENUE, held)
+    assert Liquidation.objects.get().outcome == "everything was sold"
+
+
+def test_the_no_side_is_bid_by_who_offers_yes(shown: Shown, order: Order, held: locks.Held) -> None:
+    Position.objects.update(quantity=D(-5))
+    feed_died(minutes=10)
+    ask()
+    at_rest()
+    liquidation.step(VENUE, held, shown)
+    assert Liquidation.objects.get().floors == {order.ticker: "0.0500"}
+
+
+@pytest.mark.parametrize(
+    ("books", "words"),
+    [
+        ([], "the exchange's own book is not shown"),
+        ([([(7000, 100)], [(6000, 100)])], "the exchange's own book cannot be read: E606"),
+    ],
+)
+def test_a_book_that_is_none_is_waited_for(
+    shown: Shown, order: Order, held: locks.Held, books: list[Any], words: str
+) -> None:
+    feed_died(minutes=10)
+    row = ask()
+    at_rest()
+    shown.books = dict.fromkeys([order.ticker], *books) if books else {}
+    assert liquidation.step(VENUE, held, shown)
+    assert last_said(row, order.ticker) == f"the price is 10 min old; {words}"
+
+
+def test_who_cannot_ask_the_exchange_waits_for_the_feed(order: Order, held: locks.Held) -> None:
+    feed_died(minutes=10)
+    row = ask()
+    at_rest()
+    assert liquidation.step(VENUE, held)
+    assert last_said(row, order.ticker) == "the price is 10 min old"
+
+
+@pytest.mark.parametrize(
+    ("ago", "words"),
+    [
+        ({"seconds": 30}, "the price is more than 10 s old"),
+        ({"minutes": 90}, "the price is 90 min old"),
+        ({"hours": 50}, "the price is 50 h old"),
+        ({"minutes": -5}, "the price is from the future: a clock is wrong"),
+    ],
+)
+def test_the_age_of_a_price_in_words(order: Order, ago: dict[str, float], words: str) -> None:
+    feed_died(**ago)
+    (position,) = Position.objects.held(VENUE)
+    assert prices_of([position])[order.ticker].doubt == words
+
+
+def test_an_odd_limit_keeps_nobody_from_asking(order: Order) -> None:
+    RiskLimit.objects.create(name="odd", value=D(1))
+    assert ask().floors == {order.ticker: "0.4300"}
+
+
+def test_many_books_are_asked_for_in_parts_and_no_part_keeps_cancels_waiting(
+    shown: Shown, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    also_held("AAA-1")
+    shown.books["AAA-1"] = ([(3000, 100)], [])
+    feed_died(minutes=10)
+    monkeypatch.setattr(liquidation_prices, "IN_A_REQUEST", 1)
+    held = list(Position.objects.held(VENUE).order_by("ticker"))
+    bids = {ticker: price.bid for ticker, price in prices_of(held, shown).items()}  # type: ignore[arg-type]
+    assert bids == {"AAA-1": D("0.30"), order.ticker: D("0.70")}
+    assert shown.asked == [["AAA-1"], [order.ticker]]
+    monkeypatch.setattr(liquidation_prices, "BEGIN_WITHIN", -1.0)
+    assert {price.doubt for price in prices_of(held, shown).values()} == {"the price is 10 min old"}  # type: ignore[arg-type]
+
+
+def test_execution_reads_the_book_itself(shown: Shown, order: Order, held: locks.Held) -> None:
+    feed_died(minutes=10)
+    row = ask()
+    at_rest()
+    execution = Execution(
+        router=router(shown),
+        reconciler=Reconciler(VENUE, shown, shown),  # type: ignore[arg-type]
+        news=SimpleNamespace(),  # type: ignore[arg-type]
+        stop=threading.Event(),
+        on_ready=lambda: None,
+    )
+    execution._sell_out(held)
+    assert last_said(row, order.ticker) == "selling 10 at 65¢ or better"
+
+
+def test_so_does_the_terminal_in_its_place(shown: Shown, order: Order) -> None:
+    feed_died(minutes=10)
+    row = ask()
+    stand_in.sell_out(VENUE, whole(shown), pause=lambda _: None)
+    assert last_said(row, order.ticker) == "selling 10 at 65¢ or better"
+    assert shown.sent[-1]["price"] == "0.6500"
+
+
+# --- one market keeps no other waiting
 
 
 def also_held(ticker: str, **fields: Any) -> Position:
@@ -188,6 +502,8 @@ def test_a_market_that_cannot_be_judged_is_told_and_keeps_no_other_from_being_so
     assert liquidation.step(VENUE, held)
     assert last_said(row, "AAA-1").startswith("could not be judged: 'unheard-of' is not")
     assert last_said(row, order.ticker) == "selling 10 at 43¢ or better"
+    router(exchange).round(held)
+    liquidation.step(VENUE, held)
     assert Liquidation.objects.get().tries == {order.ticker: 1}
 
 
@@ -202,7 +518,7 @@ def test_what_a_fill_brings_after_the_request_gets_its_floor_then_and_is_sold(
     liquidation.step(VENUE, held)
     row.refresh_from_db()
     assert row.floors == {order.ticker: "0.4300", "AAA-1": "0.4300"}, "fixed once"
-    assert f"AAA-1: {liquidation.SELLING} 5 at 43¢ or better" in said(row)
+    assert "AAA-1: selling 5 at 43¢ or better" in said(row)
 
 
 def test_a_price_that_was_missing_at_the_request_is_waited_for(
@@ -453,7 +769,18 @@ def test_without_a_bid_the_plan_promises_nothing(order: Order) -> None:
     assert (plan.proceeds, plan.slippage, plan.fee) == (D(0), D(0), D(0))
 
 
-@pytest.mark.parametrize("unknown", [{"trusted": False}, {"as_of": None, "verified_at": None}, None])
+LONG_AGO = timezone.now() - timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"trusted": False},
+        {"as_of": None, "verified_at": None},
+        {"as_of": LONG_AGO, "verified_at": LONG_AGO},
+        None,
+    ],
+)
 def test_without_a_known_price_the_plan_knows_no_amount(order: Order, unknown: dict[str, Any] | None) -> None:
     """Naive: what nobody knows would bring $0.00, and the sum of all is told too low as if it were known."""
     known = factories.quoted_market()
@@ -468,6 +795,7 @@ def test_without_a_known_price_the_plan_knows_no_amount(order: Order, unknown: d
     assert (blind.proceeds, blind.slippage, blind.fee, blind.sold) == (None, None, None, D(0))
     assert sure.proceeds == D("0.96")
     assert (plan.proceeds, plan.slippage, plan.fee, plan.unsold) == (None, None, None, 1)
+    assert blind.doubt in as_member("approver").get("/risk/liquidate").content.decode()
     shown = {row["ticker"]: row for row in Caller.of("approver").get("/trading/liquidate").json()["plan"]}
     assert [shown[order.ticker][name] for name in ("proceeds", "slippage", "fee")] == [None, None, None]
 

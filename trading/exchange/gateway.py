@@ -188,6 +188,8 @@ class MarketDataGateway(Protocol):
 
     def order_book(self, ticker: str, *, depth: int = 0) -> reports.BookReport: ...
 
+    def order_books(self, tickers: Sequence[str]) -> list[reports.BookReport]: ...
+
     def trades(
         self,
         *,

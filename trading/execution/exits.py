@@ -23,11 +23,18 @@ class ExitWorking(Exception):
 
 
 def close_position(
-    *, venue: str, ticker: str, actor: str, quantity: Decimal | None = None, floor: Decimal | None = None
+    *,
+    venue: str,
+    ticker: str,
+    actor: str,
+    quantity: Decimal | None = None,
+    floor: Decimal | None = None,
+    bid: Decimal | None = None,
 ) -> Proposal:
     """Sell what is held (all, or `quantity` contracts of it) at what the book pays now; execution sends it at once.
 
-    `floor` is the worst price, on the held side's own scale; without it, two cents below the bid.
+    `floor` is the worst price, on the held side's own scale; without it, two cents below the bid. `bid` is the best one
+    as the caller knows it; without it, our own quote's.
 
     Returns the approved proposal. Raises ExitWorking, NothingHeld, NobodyBids, UnknownMarket, Denied.
     """
@@ -36,7 +43,7 @@ def close_position(
         if is_leaving(venue, ticker):
             raise ExitWorking(ticker)
         return proposals.close_position(
-            venue=venue, ticker=ticker, actor=actor, quantity=quantity, floor=floor
+            venue=venue, ticker=ticker, actor=actor, quantity=quantity, floor=floor, bid=bid
         )
 
 

@@ -2,14 +2,15 @@
 
 Asked for anywhere (page, REST, terminal), it is a row; execution carries it out, for it alone may trade. Every exit is
 reduce-only and immediate-or-cancel; it walks through the book down to a floor that is fixed when it is asked for: the
-best bid then, less the stated slippage. What comes by a fill after that, or gets its first bid,
-gets its floor then. What nobody takes above the floor stays held, and is reported.
+best bid then, less the stated slippage. What comes by a fill after that, or had no fresh bid, gets its floor from its
+first one. What nobody takes above the floor stays held, and is reported.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from types import MappingProxyType
@@ -28,20 +29,32 @@ from kalshi_site.prepared import prepared
 from kalshi_site.versioning import compare_and_set
 from portfolio import risk
 from portfolio.models import Position, TradingState
-from trading.domain.orders import Side
 from trading.domain.prices import PRICE_STEP, cents_text, count_text
+from trading.exchange.gateway import MarketDataGateway
 from trading.execution.exits import ExitWorking, close_position
+from trading.execution.liquidation_prices import Price, prices_of, side_of
+from trading.execution.liquidation_tries import Tries, tries_of
 from trading.models import Liquidation, LiquidationEvent
 
 log = logging.getLogger(__name__)
 
 NONE_LATE: Final[Mapping[str, Decimal]] = MappingProxyType({})
+NONE_TAKEN: Final[Mapping[str, int]] = MappingProxyType({})
 LEAST_SLIPPAGE, MOST_SLIPPAGE = Decimal(0), Decimal("0.99")
+NOTHING: Final = Decimal(0)
 # For the whole of it: an exit without an answer holds its market until it is proven absent, 90 s and two looks later.
 WITHIN: Final = timedelta(minutes=3)
 CLEARING: Final = timedelta(seconds=5)  # so long selling waits for the proof that working orders are gone
-TRIES: Final = 5  # exits in one market: a book refills while we sell
-SELLING, WORKING, NO_PRICE = "selling", "an exit is working", "no price yet"
+TRIES: Final = 5  # exits in one market that the exchange took: a book refills while we sell
+NAMED: Final = 2  # markets in the last word, which has room for no more
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one look did in one market, in words. `goes_on`: a later look may do more."""
+
+    words: str
+    goes_on: bool = False
 
 
 class SlippageOutOfRange(ValueError):
@@ -69,7 +82,8 @@ def request(
         if known.is_in_time:
             return known
         _close(known, actor, "the time is over; nobody carried it out", kind="person")
-    floors = _known_floors(Position.objects.held(venue), slippage)
+    positions = list(Position.objects.held(venue))
+    floors = floors_of(positions, prices_of(positions), slippage)
     row = Liquidation.objects.create(
         public_id=new_id("liq"),
         venue=venue,
@@ -98,15 +112,16 @@ def require_slippage(slippage: Decimal) -> None:
         raise SlippageOutOfRange(slippage)
 
 
-def floors_of(held: Collection[Position], slippage: Decimal) -> dict[str, Decimal]:
+def floors_of(held: Iterable[Position], prices: Mapping[str, Price], slippage: Decimal) -> dict[str, Decimal]:
     """The worst price per market: the held side's best bid less the slippage. Markets without a bid are missing."""
-    facts = risk.market_facts([row.ticker for row in held])
-    bids = {row.ticker: facts[row.ticker].book.bid(side_of(row)) for row in held if row.ticker in facts}
+    bids = {row.ticker: prices[row.ticker].bid for row in held}
     return {ticker: max(bid - slippage, PRICE_STEP) for ticker, bid in bids.items() if bid is not None}
 
 
-def step(venue: str, held: Held) -> bool:
+def step(venue: str, held: Held, exchange: MarketDataGateway | None = None) -> bool:
     """One look of the process that holds execution's lease: put exits before it, write down progress, know the end.
+
+    `exchange` tells the books of which our own quotes are too old; without it these are waited for.
 
     True while there is more to do. Raises Outrun when the lease is no longer ours.
     """
@@ -118,11 +133,14 @@ def step(venue: str, held: Held) -> bool:
         return False
     if risk.uncleared(venue) and timezone.now() - row.created_at < CLEARING:
         return True
-    positions = list(Position.objects.held(venue).order_by("ticker"))
-    row = _fix_late_floors(row, held, positions)
-    done = {each.ticker: _sell(row, each) for each in positions}
-    row = _write_down(row, held, done)
-    if any(words in (WORKING, NO_PRICE) or words.startswith(SELLING) for words in done.values()):
+    positions, tries = list(Position.objects.held(venue).order_by("ticker")), tries_of(row)
+    done = {each.ticker: turn for each in positions if (turn := _held_back(tries[each.ticker]))}
+    due = [each for each in positions if each.ticker not in done]
+    prices = prices_of(due, exchange)
+    row = _fix_late_floors(row, held, due, prices)
+    done |= {each.ticker: _sell(row, each.ticker, prices[each.ticker]) for each in due}
+    row = _write_down(row, held, done, taken={ticker: each.taken for ticker, each in tries.items()})
+    if any(turn.goes_on for turn in done.values()):
         return True
     _finish(row, held, "nothing more can be sold within the bound" if done else "everything was sold")
     return False
@@ -147,93 +165,94 @@ def remaining_in_words(left: Collection[dict[str, str]]) -> str:
     return f"still held: {named}" if named else "nothing is held any more"
 
 
-def side_of(row: Position) -> Side:
-    return Side.YES if row.quantity > 0 else Side.NO
-
-
 def _reason_to_end(row: Liquidation) -> str:
     if timezone.now() >= row.ends_by:
-        return "the time is over"
+        return f"the time is over{_not_taken(row)}"[:300]
     if risk.trading_state(row.venue).mode != TradingState.Mode.HALTED:
         return "trading was resumed"
     return ""
 
 
-def _fix_late_floors(row: Liquidation, held: Held, positions: Collection[Position]) -> Liquidation:
-    """Fix the floors of what was not held, or had no bid, when it was asked for: the best bid now, less the slippage.
+def _not_taken(row: Liquidation) -> str:
+    """Where it was not the bound that kept us in: the markets whose last exit the exchange did not take."""
+    tries = tries_of(row)
+    held = Position.objects.held(row.venue).order_by("ticker").values_list("ticker", flat=True)
+    failed = [f"from {ticker} {tries[ticker].fate}" for ticker in held if tries[ticker].failed]
+    if not failed:
+        return ""
+    more = f", and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+    return f"; the last exit {', '.join(failed[:NAMED])}{more}"
+
+
+def _held_back(tries: Tries) -> Turn | None:
+    """Why no exit goes out at this look, whatever the price."""
+    if tries.taken >= TRIES:
+        return Turn(f"{TRIES} exits did not sell it all")
+    if tries.is_pausing:
+        return Turn(f"the exit {tries.fate}: {tries.because}; trying again", goes_on=True)
+    return None
+
+
+def _fix_late_floors(
+    row: Liquidation, held: Held, positions: Collection[Position], prices: Mapping[str, Price]
+) -> Liquidation:
+    """Fix the floors of what was not held, or had no fresh bid, when it was asked for: the best bid now, less the
+    slippage.
 
     Written down before anything is sold by them, so that a second look cannot lower them.
     """
-    late = _known_floors((each for each in positions if row.floor(each.ticker) is None), row.slippage)
-    return _write_down(row, held, {}, late) if late else row
+    late = floors_of((each for each in positions if row.floor(each.ticker) is None), prices, row.slippage)
+    return _write_down(row, held, {}, late=late) if late else row
 
 
-def _known_floors(positions: Iterable[Position], slippage: Decimal) -> dict[str, Decimal]:
-    """Each market's by itself: one that cannot be judged keeps no other in, and is told when its turn comes."""
-    floors: dict[str, Decimal] = {}
-    for position in positions:
-        try:
-            floors |= floors_of([position], slippage)
-        except DatabaseError:
-            raise
-        except Exception as fault:
-            log.warning("liquidation.floor.unjudged", extra={"ticker": position.ticker, "error": repr(fault)})
-    return floors
-
-
-def _has_price(ticker: str) -> bool:
-    """Whether its book is known now. A market that the catalogue does not hold is refused by who sells."""
-    facts = risk.market_facts([ticker]).get(ticker)
-    return facts is None or facts.book.as_of is not None
-
-
-def _sell(row: Liquidation, position: Position) -> str:
-    """Put an exit before execution; in words, what was done or why not. One market's fault keeps no other waiting."""
-    ticker = position.ticker
+def _sell(row: Liquidation, ticker: str, price: Price) -> Turn:
+    """Put an exit before execution, and say so, or why not. One market's fault keeps no other waiting."""
+    if price.doubt:
+        return Turn(price.doubt, goes_on=price.is_awaited)
+    floor = row.floor(ticker)
+    if floor is None:
+        return Turn("nobody bids: it can only be held to the settlement")
     try:
-        return _why_not(row, ticker) or _exit(row, ticker)
+        # A bid of nothing where nobody bids: who took the last one may still be selling.
+        return _exit(row, ticker, floor, price.bid or NOTHING)
     except (Outrun, DatabaseError):
         raise
     except Exception as fault:
         log.exception("liquidation.unjudged", extra={"liquidation": row.public_id, "ticker": ticker})
-        return f"could not be judged: {fault or type(fault).__name__}"
+        return Turn(f"could not be judged: {str(fault) or type(fault).__name__}")
 
 
-def _why_not(row: Liquidation, ticker: str) -> str:
-    if row.tries.get(ticker, 0) >= TRIES:
-        return f"{TRIES} exits did not sell it all"
-    if not _has_price(ticker):
-        return NO_PRICE
-    return "" if row.floor(ticker) else "nobody bids: it can only be held to the settlement"
-
-
-def _exit(row: Liquidation, ticker: str) -> str:
-    floor = row.floor(ticker)
+def _exit(row: Liquidation, ticker: str, floor: Decimal, bid: Decimal) -> Turn:
     try:
-        proposal = close_position(venue=row.venue, ticker=ticker, actor=row.actor, floor=floor)
+        proposal = close_position(venue=row.venue, ticker=ticker, actor=row.actor, floor=floor, bid=bid)
     except ExitWorking:
-        return WORKING
+        return Turn("an exit is working", goes_on=True)
     except NobodyBids:
-        return f"nobody bids {cents_text(floor)} or more"
+        return Turn(f"nobody bids {cents_text(floor)} or more")
     except (NothingHeld, risk.UnknownMarket, risk.Denied) as refusal:
-        return str(refusal)
-    return f"{SELLING} {count_text(proposal.quantity)} at {cents_text(proposal.limit_price)} or better"
+        return Turn(str(refusal))
+    words = f"selling {count_text(proposal.quantity)} at {cents_text(proposal.limit_price)} or better"
+    return Turn(words, goes_on=True)
 
 
 @transaction.atomic
 def _write_down(
-    row: Liquidation, held: Held, done: dict[str, str], late: Mapping[str, Decimal] = NONE_LATE
+    row: Liquidation,
+    held: Held,
+    done: Mapping[str, Turn],
+    *,
+    late: Mapping[str, Decimal] = NONE_LATE,
+    taken: Mapping[str, int] = NONE_TAKEN,
 ) -> Liquidation:
     held.require()
-    news = {ticker: words for ticker, words in done.items() if row.told.get(ticker) != words}
-    sold = [ticker for ticker, words in done.items() if words.startswith(SELLING)]
-    if not news and not sold and not late:
+    news = {ticker: turn.words for ticker, turn in done.items() if row.told.get(ticker) != turn.words}
+    tries = {**row.tries, **{ticker: count for ticker, count in taken.items() if count}}
+    if not news and not late and tries == row.tries:
         return row
     floors = {**row.floors, **{ticker: f"{floor:.4f}" for ticker, floor in late.items()}}
-    tries = {**row.tries, **{ticker: row.tries.get(ticker, 0) + 1 for ticker in sold}}
     fresh = compare_and_set(row, told={**row.told, **news}, tries=tries, floors=floors)
     for ticker, floor in late.items():
-        words = f"floor fixed at {cents_text(floor)}: it was not held, or had no bid, when this began"
+        words = f"floor fixed at {cents_text(floor)}: it was not held, or had no fresh bid, when this began"
         _remember(fresh, "working", "execution", words, ticker=ticker)
     for ticker, words in news.items():
         _remember(fresh, "working", "execution", words, ticker=ticker)

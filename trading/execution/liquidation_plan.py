@@ -11,7 +11,8 @@ from portfolio.models import Position
 from trading.domain.fees import FeeSchedule, UnknownFee, estimate
 from trading.domain.orders import Side
 from trading.domain.prices import complement
-from trading.execution.liquidation import floors_of, side_of
+from trading.execution.liquidation import floors_of
+from trading.execution.liquidation_prices import prices_of, side_of
 from trading.models import Quote
 
 ZERO = Decimal(0)
@@ -22,7 +23,7 @@ class PlanLine:
     """One holding. `proceeds` is before `fee`; amounts are None where the book or the fee is not known.
 
     `slippage` is what the walk loses against selling all of it at the best bid. Where it is known that nobody bids,
-    nothing is sold and every amount is zero.
+    nothing is sold and every amount is zero. `doubt` says why the book is not known.
     """
 
     ticker: str
@@ -35,6 +36,7 @@ class PlanLine:
     proceeds: Decimal | None
     slippage: Decimal | None
     fee: Decimal | None
+    doubt: str = ""
 
     @property
     def unsold(self) -> Decimal:
@@ -66,23 +68,27 @@ class Plan:
 
 
 def plan(venue: str, slippage: Decimal) -> Plan:
-    """What selling everything now would bring, by our own books. An estimate: books move while one sells."""
+    """What selling everything now would bring, by our own books. An estimate: books move while one sells.
+
+    A book that is too old to be sold by promises nothing.
+    """
     held = list(Position.objects.held(venue).order_by("event_ticker", "ticker"))
-    floors = floors_of(held, slippage)
+    prices = prices_of(held)
+    floors = floors_of(held, prices, slippage)
     quotes = Quote.objects.in_bulk([row.ticker for row in held])
     facts = risk.market_facts([row.ticker for row in held])
     lines = []
     for row in held:
         side, quote, known = side_of(row), quotes.get(row.ticker), facts.get(row.ticker)
-        bid = None if known is None else known.book.bid(side)
+        bid, doubt = prices[row.ticker].bid, prices[row.ticker].doubt
         levels = [] if quote is None or bid is None else bids_of(quote.levels, side)
         fees = None if known is None else known.fees
         if known is not None and bid is not None and not levels:
             levels = [
                 (bid, known.book.bid_quantity(side))
             ]  # the depth is not known: count on the touch alone
-        if known is None or known.book.as_of is None:
-            lines.append(_nothing(row, side, None))
+        if doubt:
+            lines.append(_nothing(row, side, None, doubt))
         else:
             lines.append(_line(row, side, bid, floors.get(row.ticker), levels, fees))
     return Plan(tuple(lines))
@@ -131,9 +137,11 @@ def _line(
     )
 
 
-def _nothing(row: Position, side: Side, amount: Decimal | None) -> PlanLine:
+def _nothing(row: Position, side: Side, amount: Decimal | None, doubt: str = "") -> PlanLine:
     """A holding of which nothing is sold: it brings zero where nobody bids, and nobody knows what without a price."""
-    return PlanLine(row.ticker, row.title, side, abs(row.quantity), None, None, ZERO, amount, amount, amount)
+    return PlanLine(
+        row.ticker, row.title, side, abs(row.quantity), None, None, ZERO, amount, amount, amount, doubt
+    )
 
 
 def _fee(fees: FeeSchedule | None, parts: list[tuple[Decimal, Decimal]]) -> Decimal | None:

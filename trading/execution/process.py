@@ -158,7 +158,7 @@ class Execution:
     def _sell_out(self, held: locks.Held) -> None:
         """One look at the liquidation that a person asked for. Its faults keep neither cancels nor claims waiting."""
         try:
-            liquidation.step(self.router.venue, held)
+            liquidation.step(self.router.venue, held, self.reconciler.market_data)
         except locks.Outrun:
             raise
         except Exception:

@@ -92,7 +92,7 @@ def sell_out(
         router.call_off()
         _compare(reconciler)
         clear(router, reconciler.account)
-        if liquidation.step(venue, held.renewed(LEASE_TTL)):
+        if liquidation.step(venue, held.renewed(LEASE_TTL), reconciler.market_data):
             router.round(held.renewed(LEASE_TTL))
             _compare(reconciler)
     pause(LOOK_EVERY)
