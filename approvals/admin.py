@@ -60,6 +60,7 @@ class ProposalAdmin(ReadOnly):
     search_fields = ("public_id", "ticker", "title", "proposer")
     date_hierarchy = "created_at"
     ordering = ("-id",)
+    readonly_fields = ("clone_of",)
     inlines = (DecisionInline, ProposalEventInline)
     actions = ("approve_selected", "decline_selected")
 

@@ -34,12 +34,13 @@ class ProposalOut(serializers.ModelSerializer[Proposal]):
     quantity = serializers.DecimalField(max_digits=18, decimal_places=2)
     limit_price = serializers.DecimalField(max_digits=9, decimal_places=4)
     notional = serializers.DecimalField(max_digits=18, decimal_places=6, source="terms.notional")
+    clone_of = serializers.CharField(source="clone_of.public_id", default=None, allow_null=True)
     checks = serializers.ListField(child=serializers.DictField(), source="risk_report.checks", default=list)
 
     class Meta:
         model = Proposal
         fields = (
-            *("id", "version", "status", "origin", "proposer", "strategy"),
+            *("id", "version", "status", "origin", "proposer", "strategy", "clone_of"),
             *("ticker", "event_ticker", "series_ticker", "title", "rules_text", "close_at"),
             *("action", "side", "quantity", "limit_price", "notional", "reduce_only", "terms_hash"),
             *("risk_level", "checks", "quote", "forecast"),
@@ -110,7 +111,7 @@ class ProposalList(_Proposals, ListAPIView[Proposal]):
         wanted.is_valid(raise_exception=True)
         renamed = {"status": "state"}
         fields = {renamed.get(name, name): value for name, value in wanted.validated_data.items()}
-        return super().get_queryset().filter(**fields)
+        return super().get_queryset().filter(**fields).select_related("clone_of")
 
     @extend_schema(operation_id="list_proposals", parameters=[ProposalFilter])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -1,4 +1,4 @@
-"""Addresses of markets, orders and the ways out."""
+"""Addresses of markets, orders, the ways out, and of a proposal's repeat."""
 
 from django.urls import path
 
@@ -13,4 +13,5 @@ urlpatterns = [
     path("orders/<str:public_id>/cancel", views.cancel, name="order-cancel"),
     path("orders/<str:public_id>/decrease", views.decrease, name="order-decrease"),
     path("positions/<str:ticker>/close", views.close, name="position-close"),
+    path("approvals/<str:public_id>/again", views.propose_again, name="proposal-again"),
 ]

@@ -1,4 +1,4 @@
-"""Markets, orders, and the ways out: cancel, cancel all, close. Every form works without a script."""
+"""Markets, orders, the ways out (cancel, cancel all, close), a proposal's repeat. Every form works without a script."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from portfolio.risk import Denied, UnknownMarket
 from trading.domain.fees import FeeType, UnknownFee
 from trading.domain.markets import MarketStatus, TopOfBook
 from trading.domain.prices import count_text, dollars_text
+from trading.execution import repeats
 from trading.execution.cancels import NotCancelable, request_cancel, request_cancel_all
 from trading.execution.decreases import NotDecreasable, request_decrease
 from trading.execution.exits import ExitWorking, close_position
@@ -32,6 +33,7 @@ from trading.models import Fill, Market, Order, Quote
 from trading.models.fee_change import FeeBook
 from trading.templatetags.trading_format import span
 
+CANNOT_REPEAT = (repeats.NotRepeatable, UnknownMarket, UnknownFee, Denied)
 CANNOT_CLOSE = (ExitWorking, NothingHeld, NobodyBids, UnknownMarket, UnknownFee, Denied)
 SHOWN = 100
 LEVELS_SHOWN = 10
@@ -242,6 +244,20 @@ def close(request: HttpRequest, ticker: str) -> HttpResponse:
     sold = f"{count_text(proposal.quantity)} {proposal.side.upper()}"
     messages.success(request, f"Closing {sold} {ticker}: the order goes out now.")
     return redirect("positions")
+
+
+@require_POST
+@permission_required("approvals.decide_proposal", raise_exception=True)
+def propose_again(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Put a proposal before people once more, of which nothing was ever at the exchange."""
+    found = get_object_or_404(Proposal, venue=settings.KALSHI_PROFILE, public_id=public_id)
+    try:
+        made = repeats.propose_again(proposal=found, actor=request.user.get_username())
+    except CANNOT_REPEAT as refusal:
+        messages.warning(request, f"{refusal.code} {refusal}.", extra_tags="care")
+        return redirect("proposal", public_id)
+    messages.success(request, "Proposed again. Nothing is sent until somebody approves it.")
+    return redirect("proposal", made.public_id)
 
 
 def _rights(request: HttpRequest) -> dict[str, Any]:

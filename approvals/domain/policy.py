@@ -30,13 +30,18 @@ class Ruling:
     reason: str = ""
 
 
-def decide(report: RiskReport, origin: Origin, notional: Decimal, mandate: Mandate) -> Ruling:
-    """Rules deny first; a person's own exit needs no second voice; the analyst's idea goes as far as its mandate."""
+def decide(
+    report: RiskReport, origin: Origin, notional: Decimal, mandate: Mandate, *, is_repeat: bool = False
+) -> Ruling:
+    """Rules deny first; a person's own exit needs no second voice; the analyst's idea goes as far as its mandate.
+
+    A repeat asks a person at every level: the yes to what it repeats was used up.
+    """
     if not report.allowed:
         return Ruling(Policy.DENY)
-    if origin is Origin.CLOSE:
+    if origin is Origin.CLOSE and not is_repeat:
         return Ruling(Policy.AUTO)
-    if origin is not Origin.AGENT:
+    if origin is not Origin.AGENT or is_repeat:
         return Ruling(Policy.ASK)
     if mandate.level is AutonomyLevel.OFF:
         return Ruling(Policy.DENY, "E314: the autonomy level is off")

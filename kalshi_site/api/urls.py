@@ -13,7 +13,17 @@ from kalshi_site.api.door import door
 from kalshi_site.api.health import Health
 from kalshi_site.api.sync import StateSync
 from portfolio import api as portfolio
-from trading.api import autonomy, drifts, history, liquidations, markets, orders, reconciliation, state
+from trading.api import (
+    autonomy,
+    drifts,
+    history,
+    liquidations,
+    markets,
+    orders,
+    reconciliation,
+    repeats,
+    state,
+)
 
 
 class Name:
@@ -40,6 +50,7 @@ v1 = [
     path("proposals/<name:public_id>", door(approvals.ProposalDetail)),
     path("proposals/<name:public_id>/approve", door(approvals.ProposalApprove)),
     path("proposals/<name:public_id>/decline", door(approvals.ProposalDecline)),
+    path("proposals/<name:public_id>/repeat", door(repeats.ProposalRepeat)),
     path("orders", door(orders.OrderList)),
     path("orders/cancel-all", door(orders.OrderCancelAll)),
     path("orders/<name:public_id>", door(orders.OrderDetail)),

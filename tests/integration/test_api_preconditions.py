@@ -24,7 +24,8 @@ DEMANDS = {
 }
 HONOURS = {"trading/pause"}  # 412 when the version is named and stale: test_api_trading
 # Cancel, reduce, stop: never kept waiting for a version. A breaker's reset only asks the dependency again, and after
-# the exchange's net is reset trading is still paused.
+# the exchange's net is reset trading is still paused. A proposal's repeat only asks: the version is
+# named by whoever approves it.
 NEVER = {
     "orders/none/decrease",
     "trading/order-groups/reset",
@@ -34,6 +35,7 @@ NEVER = {
     "orders/cancel-all",
     "positions/none/close",
     "breakers/none/reset",
+    "proposals/none/repeat",
 }
 WRITES = [door for door in DOORS if door.method != "GET"]
 

@@ -56,6 +56,7 @@ DOORS = [
     Door("PUT", "trading/autonomy", STOPPERS, TRADE_OR_RISK),
     Door("POST", "proposals/none/approve", frozenset({"approver"}), frozenset({"approve"})),
     Door("POST", "proposals/none/decline", frozenset({"approver"}), frozenset({"approve"})),
+    Door("POST", "proposals/none/repeat", frozenset({"approver"}), frozenset({"approve"})),
     Door("POST", "positions/none/close", frozenset({"approver"}), frozenset({"trade"})),
     *(
         Door("POST", path, STOPPERS, TRADE_OR_RISK)

@@ -16,7 +16,7 @@ from kalshi_site import audit, live, prepared
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from trading.domain.orders import OPEN, OrderState
-from trading.execution import work_items
+from trading.execution import repeats, work_items
 from trading.models import Order, OrderEvent, WorkKind
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,10 @@ def remember(order: Order, before: str, actor: str, reason: str) -> None:
 
 
 def called_back(order: Order, after: OrderState) -> dict[str, Any]:
-    """An order judged absent is on the exchange after all: alarm, reserve for it again, and have its rest canceled."""
+    """An order judged absent is on the exchange after all: alarm, reserve for it again, and have its rest canceled.
+
+    What repeats it and is not sent yet is called off.
+    """
     if order.state != OrderState.ABSENT or after is OrderState.ABSENT:
         return {}
     log.error("order.absent.appeared", extra={"order": order.public_id, "state": after.value})
@@ -81,6 +84,7 @@ def called_back(order: Order, after: OrderState) -> dict[str, Any]:
         order=order.public_id,
     )
     work_items.report(order.venue, appeared)
+    repeats.call_off(order)
     if after not in OPEN:
         return {}
     if order.proposal is not None:
