@@ -3,6 +3,10 @@
 A Redis lock alone protects nothing against a paused holder (RELIABILITY.md, finding 7). So each write of a guarded
 loop names its fence: `held.require()` inside the writing transaction raises Outrun once somebody else has taken over.
 `kalshi_site.fenced` does that for every write of a block.
+
+Whether a holder is heard is read off the lease's end, by the clock of whoever asks. An end behind us, or further ahead
+than any living holder could write, says that nobody holds it. Two living hosts whose clocks lie that far apart take it
+from each other in turn: the fence grows each time, what the outrun one had begun is dropped, nothing is doubled.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 
 import redis
@@ -30,6 +34,7 @@ from kalshi_site.prepared import prepared
 log = logging.getLogger(__name__)
 
 SAFE_SHARE = 0.8  # stop working before the lease ends, by our own monotonic clock
+TERMS_AHEAD = 2  # one is what a holder writes, the other what its clock may be ahead of ours
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
@@ -94,6 +99,20 @@ def _seen(name: str, holder: str, fence: int) -> QuerySet[Lease, str]:
     return Lease.objects.filter(name=name, holder=holder, fence=fence).values_list("name", flat=True)
 
 
+def furthest_end(ttl: timedelta) -> datetime:
+    """The furthest end that a living holder can have written. One beyond is of a clock that was wrong: it says nothing.
+
+    Else a host whose clock was an hour ahead when it died would keep everybody out for that hour.
+    """
+    return timezone.now() + TERMS_AHEAD * ttl
+
+
+def silent(ttl: timedelta, *, unheard_for: timedelta) -> Q:
+    """The leases that nobody holds, or whose holder has not been heard for so long; each renewal is for `ttl`."""
+    unheard = Q(expires_at__lte=timezone.now() + ttl - unheard_for)
+    return Q(holder="") | unheard | Q(expires_at__gt=furthest_end(ttl))
+
+
 @contextlib.contextmanager
 def hold(name: str, *, ttl: timedelta, needs_redis: bool) -> Iterator[Held]:
     """Hold the loop `name` for the block: the Redis gate, then the lease. Raises Busy when it is taken.
@@ -128,9 +147,8 @@ def take_over(name: str, *, ttl: timedelta, unheard_for: timedelta) -> Iterator[
     """
     holder, started = uuid.uuid4().hex, time.monotonic()
     Lease.objects.get_or_create(name=name, defaults={"expires_at": timezone.now()})
-    silent = Q(expires_at__lte=timezone.now() + ttl - unheard_for) | Q(holder="")
     with transaction.atomic():
-        taken = Lease.objects.filter(silent, name=name).update(
+        taken = Lease.objects.filter(silent(ttl, unheard_for=unheard_for), name=name).update(
             holder=holder, fence=F("fence") + 1, expires_at=timezone.now() + ttl
         )
         fence = Lease.objects.values_list("fence", flat=True).get(name=name)
@@ -148,7 +166,7 @@ def take_over(name: str, *, ttl: timedelta, unheard_for: timedelta) -> Iterator[
 @transaction.atomic
 def _take(name: str, holder: str, ttl: timedelta) -> int:
     now = timezone.now()
-    free = Lease.objects.filter(Q(expires_at__lte=now) | Q(holder=""), name=name)
+    free = Lease.objects.filter(silent(ttl, unheard_for=ttl), name=name)  # its end has passed
     ours = {"holder": holder, "fence": F("fence") + 1, "expires_at": now + ttl}
     if not free.update(**ours):
         # The first time ever there is no row; it begins free.

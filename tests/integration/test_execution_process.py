@@ -221,7 +221,7 @@ def test_many_slow_questions_keep_neither_a_cancel_nor_the_lease_waiting(
 
 def test_a_second_execution_waits_for_the_lease(stop: threading.Event) -> None:
     ready = threading.Event()
-    with locks.lease("execution", ttl=timedelta(minutes=1)):
+    with locks.lease("execution", ttl=timedelta(seconds=10)):
         run_in_background(execution(FakeExchange(), stop, ready.set))
         assert not ready.wait(0.5)
     assert ready.wait(15)

@@ -7,15 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from django.conf import settings
 
-from kalshi_site import locks
+from kalshi_site import fenced, locks
 from kalshi_site.models import ProcessBeat
 from tests.exchanges import ROOT, database_url
-from trading.market_data.feed import LEASE
+from trading.market_data.feed import LEASE, LEASE_TTL
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -38,7 +37,7 @@ def test_a_feed_that_is_ended_while_it_stands_by_leaves_no_heartbeat_behind() ->
         "KALSHI_PROCESS": "feed",
     }
     ours = ProcessBeat.objects.filter(name="feed")
-    with locks.lease(LEASE, ttl=timedelta(minutes=5)):
+    with locks.lease(LEASE, ttl=LEASE_TTL) as held, fenced.kept(held, LEASE_TTL):
         process = subprocess.Popen([sys.executable, "manage.py", "feed"], cwd=ROOT, env=environment)
         try:
             until(ours.exists)

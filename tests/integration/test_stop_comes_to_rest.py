@@ -21,6 +21,7 @@ from django.utils import timezone
 from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks, wiring
+from kalshi_site.locks import TERMS_AHEAD
 from kalshi_site.models import AuditEntry, Lease
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
@@ -33,7 +34,7 @@ from trading.exchange.errors import NoAnswer
 from trading.execution import cancels, halting, stand_in
 from trading.execution import router as router_module
 from trading.execution.exits import close_position
-from trading.execution.process import Pulse
+from trading.execution.process import LEASE_TTL, Pulse
 from trading.execution.reconcile import Reconciler
 from trading.execution.router import Router
 from trading.models import Order
@@ -51,7 +52,7 @@ def exchange() -> FakeExchange:
 
 @pytest.fixture
 def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=5)) as lease:
+    with locks.lease("execution", ttl=TERMS_AHEAD * LEASE_TTL) as lease:  # as long as one is believed
         yield lease
 
 
@@ -288,6 +289,18 @@ def test_a_frozen_execution_is_outrun_and_can_send_nothing_more(exchange: FakeEx
         with pytest.raises(locks.Outrun):
             router(exchange).send(late, frozen)
     assert len(exchange.sent) == 1
+
+
+@pytest.mark.parametrize("off", [timedelta(hours=1), -timedelta(hours=1)], ids=["fast", "slow"])
+def test_whoever_stops_does_it_when_execution_died_with_a_wrong_clock(
+    exchange: FakeExchange, held: locks.Held, off: timedelta
+) -> None:
+    """Naive: an end that is an hour ahead is a heartbeat. The stop waits for an execution that is dead."""
+    working(exchange, held)
+    stop()
+    Lease.objects.update(expires_at=timezone.now() + off + LEASE_TTL)
+    assert stand_in.bring_to_rest(VENUE, parts(exchange), within=5)
+    assert resting(exchange) == set()
 
 
 def test_whoever_stops_goes_on_when_somebody_else_took_the_lease_a_moment_before(

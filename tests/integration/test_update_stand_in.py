@@ -14,7 +14,7 @@ from kalshi_site import locks
 from tests import factories
 from tests.fakes import FakeExchange
 from trading.engine.stand_in import MISSED, StandIn
-from trading.engine.update_cycle import LOOP
+from trading.engine.update_cycle import LOOP, TTL
 from trading.exchange.errors import NoAnswer
 from trading.execution.reconcile import Reconciler
 from trading.models import Cycle
@@ -59,7 +59,7 @@ def test_it_gives_the_workers_time_to_start() -> None:
 
 
 def test_it_leaves_the_loop_to_whoever_holds_it() -> None:
-    with locks.hold(LOOP, ttl=timedelta(minutes=1), needs_redis=False):
+    with locks.hold(LOOP, ttl=TTL, needs_redis=False):
         assert stand_in().look()
     assert rounds() == 0
 

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.utils import timezone
-
 from kalshi_site import locks
 from kalshi_site.models import Lease
 from portfolio import risk
@@ -35,14 +33,14 @@ LOOK_EVERY: Final = 0.2  # seconds
 
 def is_execution_alive() -> bool:
     """Whether an execution process renewed its lease within the last five seconds."""
-    lease = Lease.objects.filter(name=LEASE).exclude(holder="").first()
-    return lease is not None and lease.expires_at - LEASE_TTL > timezone.now() - HEARTBEAT_LATE
+    silent = locks.silent(LEASE_TTL, unheard_for=HEARTBEAT_LATE)
+    return Lease.objects.filter(name=LEASE).exclude(silent).exists()
 
 
 def execution_heard_at() -> datetime | None:
-    """When execution last renewed its lease, or gave it back; None before the first time."""
+    """When execution last renewed its lease, or gave it back; None before the first time, or if its clock was wrong."""
     lease = Lease.objects.filter(name=LEASE).first()
-    if lease is None:
+    if lease is None or lease.expires_at > locks.furthest_end(LEASE_TTL):
         return None
     return lease.expires_at - LEASE_TTL if lease.holder else lease.expires_at
 
