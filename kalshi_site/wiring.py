@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -14,6 +17,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from kalshi_site.breakers import Breaker
+from kalshi_site.env import ConfigError, Problem
 from kalshi_site.management.supervisor.layout import Layout
 from kalshi_site.management.supervisor.plan import READ, TRADE, paper_keys
 from trading import tasks
@@ -49,6 +53,7 @@ from trading.market_data.scribe import Scribe
 
 TARIFF_EVERY = 900.0  # seconds: a tier changes rarely
 CLOCK_EVERY = 5.0
+DEPLOYMENT_ID = "deployment_id"
 
 
 def read_signer() -> Signer:
@@ -285,11 +290,52 @@ def _open_own_stream() -> StreamGateway:
 
 
 def deployment_id() -> uuid.UUID:
-    """The secret namespace of our client order ids, drawn once and kept in `VAR_DIR/deployment_id` (0600)."""
-    path = settings.VAR_DIR / "deployment_id"
+    """The secret namespace of our client order ids, drawn once and kept in `VAR_DIR/deployment_id` (0600).
+
+    Raises ConfigError (E953) when the file holds something else: what was sent under the lost id is not found again.
+    """
+    path = settings.VAR_DIR / DEPLOYMENT_ID
+    return _kept_id(path) or _draw_id(path)
+
+
+def _kept_id(path: Path) -> uuid.UUID | None:
+    """None where there is no file, or an empty one: an id that was never written was never used."""
     try:
-        return uuid.UUID(path.read_text(encoding="ascii").strip())
+        text = path.read_text(encoding="ascii").strip()
+        return uuid.UUID(text) if text else None
     except FileNotFoundError:
-        path.touch(mode=0o600)
-        path.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
-        return deployment_id()
+        return None
+    except ValueError as error:
+        hint = "Put back the copy that your backups hold; remove it only where no order was ever sent."
+        raise ConfigError(Problem("E953", f"{path} holds no deployment id.", hint)) from error
+
+
+def _draw_id(path: Path) -> uuid.UUID:
+    """Draw it, whole or not at all; of several who do so at once the first one's is everybody's."""
+    with _locked_folder(path.parent) as folder:
+        if kept := _kept_id(path):
+            return kept
+        path.unlink(missing_ok=True)  # an empty one, of a start that was killed or found the disk full
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(f"{uuid.uuid4()}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # of one who does not ask the lock
+                os.link(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+        os.fsync(folder)
+    return deployment_id()
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[int]:
+    """The folder's descriptor, which one at a time holds; the kernel lets go of it however the holder ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
