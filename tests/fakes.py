@@ -105,6 +105,7 @@ class FakeExchange:
     decreases: list[tuple[str, Decimal]] = field(default_factory=list)
     batches: list[list[str]] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)  # client order ids that the lagging list does not show yet
+    unshown: set[str] = field(default_factory=set)  # ids of orders that are read later than their fills
 
     # -- writes
 
@@ -246,12 +247,13 @@ class FakeExchange:
 
     def orders(self, *, ticker: str | None = None, status: str | None = None, **_: Any) -> list[OrderReport]:
         shown = [r for r in self.book.values() if r.client_order_id not in self.hidden]
+        shown = [r for r in shown if r.order_id not in self.unshown]
         if status == "resting":
             shown = [r for r in shown if r.state in (OrderState.RESTING, OrderState.PARTIALLY_FILLED)]
         return [r for r in shown if ticker in (None, r.ticker)]
 
     def order(self, order_id: str) -> OrderReport:
-        if order_id not in self.book:
+        if order_id not in self.book or order_id in self.unshown:
             raise UnknownThere("no such order")
         return self.book[order_id]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.db.models import F
 from django.utils import timezone
 
 from approvals import decisions
@@ -26,6 +27,7 @@ from trading.engine.update_cycle import update_cycle
 from trading.exchange.errors import ErrorAnswer, RateLimited
 from trading.exchange.reports import FillReport, SettlementReport
 from trading.execution import fills, lifecycle
+from trading.execution.bookings import CLOCK_AHEAD, SHOWN_WITHIN
 from trading.execution.comparison import Reconciled
 from trading.execution.reconcile import Evidence, Reconciler
 from trading.execution.router import Router
@@ -238,19 +240,69 @@ def test_a_fill_that_came_while_its_order_was_unknown_is_found_after_later_compa
     assert Reservation.objects.get().released_at is not None
 
 
-def test_fills_are_read_from_the_last_complete_comparison(exchange: Windowed) -> None:
-    judge = opened(exchange)
+def by_hand(exchange: FakeExchange, ago: timedelta, count: str = "5") -> FillReport:
+    """An order that was placed elsewhere fills at once. By the exchange's clock that was so long ago."""
+    body = {"client_order_id": f"hand-{ago}", "ticker": "SIMHAND-1", "side": "bid", "price": "0.30"}
+    report = exchange.rest({**body, "count": count})
+    told = replace(exchange.execute(report.order_id, D(count)), at=timezone.now() - ago)
+    exchange.executions[-1] = told
+    return told
+
+
+def test_fills_are_read_from_the_last_complete_comparison_or_the_newest_known_one(exchange: Windowed) -> None:
+    """Naive: from the opening, and after a year each comparison reads all that ever was."""
+    judge = opened(exchange, ago=timedelta(days=300))
     asked = []
     read = exchange.fills
 
     def fills(*, since: Any = None, **_: Any) -> list[FillReport]:
-        asked.append(since)
+        asked.append(timezone.now() - since)
         return read(since=since)
 
     exchange.fills = fills  # type: ignore[method-assign]
     for _ in range(2):
         update_cycle(reconciler=judge, interval=OFTEN)
-    assert asked[1] > timezone.now() - timedelta(minutes=2)
+    assert asked[1] < CLOCK_AHEAD + timedelta(minutes=2), "none is known"
+    by_hand(exchange, timedelta(seconds=1))
+    for _ in range(2):
+        update_cycle(reconciler=judge, interval=OFTEN)
+    assert asked[-1] < timedelta(minutes=2)
+
+
+@pytest.mark.parametrize("known", [None, timedelta(minutes=11), timedelta(days=2)])
+def test_while_our_clock_is_ahead_no_fill_of_an_order_placed_elsewhere_is_missed(
+    exchange: Windowed, known: timedelta | None
+) -> None:
+    """Naive: read on from the last comparison, by our clock. What fills next is older than that by the exchange's."""
+    judge = opened(exchange, ago=timedelta(days=3))
+    if known is not None:
+        by_hand(exchange, known)
+    update_cycle(reconciler=judge, interval=OFTEN)
+    booked = Fill.objects.count()
+    by_hand(exchange, timedelta(minutes=10))
+    update_cycle(reconciler=judge, interval=OFTEN)
+    assert Fill.objects.count() == booked + 1
+
+
+@pytest.mark.parametrize("pause", [timedelta(0), timedelta(minutes=10)])
+def test_a_fill_that_a_complete_comparison_left_is_listed_again_however_late_the_next_one_comes(
+    exchange: Windowed, pause: timedelta
+) -> None:
+    """Naive: a wait as long as the margin, or longer: the next comparison reads on after the fill that was left."""
+    judge = opened(exchange)
+    by_hand(exchange, timedelta(0))
+    update_cycle(reconciler=judge, interval=OFTEN)
+    left = by_hand(exchange, SHOWN_WITHIN - timedelta(seconds=2), "7")
+    exchange.unshown = {left.order_id}
+    update_cycle(reconciler=judge, interval=OFTEN)
+    assert not Fill.objects.filter(quantity=7).exists()
+    assert list(Cycle.objects.values_list("outcome", flat=True)) == ["clean", "drift"], "both are complete"
+    # All that has been so far was so much earlier.
+    Cycle.objects.update(started_at=F("started_at") - pause)
+    exchange.executions = [replace(each, at=each.at - pause) for each in exchange.executions if each.at]
+    exchange.unshown = set()
+    update_cycle(reconciler=judge, interval=OFTEN)
+    assert Fill.objects.get(quantity=7).order == Order.objects.get(venue_order_id=left.order_id)
 
 
 def test_an_order_that_was_enlarged_elsewhere_holds_up_no_other(exchange: Windowed, held: locks.Held) -> None:

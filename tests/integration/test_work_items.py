@@ -17,7 +17,7 @@ from kalshi_site import locks
 from kalshi_site.models import AuditEntry, ChangeLog
 from kalshi_site.versioning import StaleVersion
 from portfolio import ledger, risk
-from portfolio.models import Position, Reservation
+from portfolio.models import CashEntry, Position, Reservation
 from tests import factories
 from tests.fakes import FakeExchange
 from trading.domain.orders import OrderState
@@ -27,6 +27,8 @@ from trading.exchange.errors import NoAnswer
 from trading.exchange.events import OwnFill, OwnOrder
 from trading.exchange.reports import PositionReport
 from trading.execution import work_items
+from trading.execution.bookings import SHOWN_WITHIN
+from trading.execution.catch_up import SOON, CatchUp
 from trading.execution.own_stream import OwnStream
 from trading.execution.reconcile import Reconciler
 from trading.execution.work_kinds import KINDS, suggestion
@@ -330,6 +332,132 @@ def test_a_fill_that_our_own_stream_tells_first_hides_no_order(
     assert Position.objects.get().quantity == D(10)
     assert list(WorkItem.objects.values_list("kind", flat=True)) == items
     assert broken(VENUE) == []
+
+
+BY_HAND, ORPHAN = ("by-hand", "external", []), ("kp-of-another-database", "orphan", ["orphan_order"])
+
+
+def filled_unseen(exchange: FakeExchange, client_order_id: str = "by-hand") -> None:
+    """An order that nobody here knows fills at once. The list of fills shows it, and no read of orders does."""
+    look(exchange)
+    CashEntry.objects.update(at=timezone.now() - timedelta(hours=1))  # the account was opened then
+    exchange.reads_as_of = timezone.now()  # the exchange owns to the lag
+    report = exchange.rest(body(factories.quoted_market().ticker, client_order_id))
+    exchange.unshown = {report.order_id}
+    exchange.execute(report.order_id, D(10))
+
+
+def pass_by(exchange: FakeExchange, time: timedelta) -> None:
+    """As if the only fill were so much older."""
+    [told] = exchange.executions
+    exchange.executions = [replace(told, at=timezone.now() - time)]
+
+
+def assert_found(origin: str, items: list[str]) -> None:
+    order = Order.objects.get()
+    assert (order.origin, order.state, Fill.objects.get().order) == (origin, "filled", order)
+    assert Position.objects.get().quantity == D(10)
+    assert list(WorkItem.objects.values_list("kind", flat=True)) == items
+    assert mode() == ("REDUCING" if items else "ACTIVE")
+    assert broken(VENUE) == []
+
+
+@pytest.mark.parametrize(("client_order_id", "origin", "items"), [BY_HAND, ORPHAN])
+def test_a_fill_waits_for_an_order_that_the_exchange_shows_later(
+    exchange: FakeExchange, client_order_id: str, origin: str, items: list[str]
+) -> None:
+    """Naive: no row and no read explains it, so it is nobody's. Its order never rests, so it is never looked for."""
+    filled_unseen(exchange, client_order_id)
+    look(exchange, 2)
+    assert not Fill.objects.exists()
+    assert set(WorkItem.objects.values_list("state", flat=True)) == {"noticed"}, (
+        "it is lag until proven otherwise"
+    )
+    assert mode() == "ACTIVE"
+    exchange.unshown.clear()
+    look(exchange)
+    assert_found(origin, items)
+
+
+@pytest.mark.parametrize(("client_order_id", "origin", "items"), [BY_HAND, ORPHAN])
+def test_a_fill_by_the_stream_waits_for_its_order_too(
+    exchange: FakeExchange, client_order_id: str, origin: str, items: list[str]
+) -> None:
+    """Naive: REST is asked a second after the stream's word, when lag is likeliest, and takes the first answer."""
+    filled_unseen(exchange, client_order_id)
+    now = [0.0]
+    judge = Reconciler(VENUE, exchange, exchange)  # type: ignore[arg-type]
+    asked = CatchUp(judge, monotonic=lambda: now[0])
+    news = OwnStream(VENUE, lambda: None, threading.Event(), asked)  # type: ignore[arg-type, return-value]
+    news.apply(OwnFill(replace(exchange.executions[0], client_order_id=client_order_id), 0))
+    now[0] += SOON
+    assert asked.if_due() is not None
+    assert not Fill.objects.exists()
+    exchange.unshown.clear()
+    look(exchange)
+    assert_found(origin, items)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_fill_whose_order_is_never_shown_is_booked_told_and_pauses(
+    exchange: FakeExchange, leaves: bool
+) -> None:
+    """Naive: nobody's, in silence. It may be an orphan's: a second desk with this key."""
+    filled_unseen(exchange)
+    if leaves:
+        pass_by(exchange, SHOWN_WITHIN - timedelta(seconds=5))
+        look(exchange)
+        assert not Fill.objects.exists()
+    pass_by(exchange, SHOWN_WITHIN)
+    look(exchange, 2)
+    fill, item = Fill.objects.get(), WorkItem.objects.get()
+    assert (fill.order, Position.objects.get().quantity) == (None, D(10))
+    assert (item.kind, item.subject, item.severity, item.state, item.looks) == (
+        "orphan_order",
+        "venue-1",
+        "critical",
+        "open",
+        1,
+    )
+    assert "filled 10.00 at 0.4000 YES" in str(item)
+    assert (
+        item.detail
+        == "fill trade-1 is listed and its order is not shown: it may be ours, or placed elsewhere"
+    )
+    assert suggestion(item).page == "", "there is no order's page to look at"
+    assert mode() == "REDUCING"
+    assert broken(VENUE) == []
+
+
+def test_what_cannot_be_told_is_not_booked_either(
+    exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled_unseen(exchange)
+    pass_by(exchange, SHOWN_WITHIN)
+    with monkeypatch.context() as broken_off:
+        broken_off.setattr(work_items, "report", Mock(side_effect=ValueError("the disk is full")))
+        look(exchange)
+    assert not Fill.objects.exists()
+    assert not Position.objects.exists()
+    look(exchange)
+    assert Fill.objects.count() == 1
+    assert WorkItem.objects.filter(kind="orphan_order", state="open").exists()
+
+
+def test_a_fill_that_waits_pauses_once_the_exchange_says_that_it_lags_no_more(exchange: FakeExchange) -> None:
+    """Two looks without an order, and reads that are newer than the first of them: that is no lag."""
+    filled_unseen(exchange)
+    exchange.reads_as_of = timezone.now() + timedelta(minutes=1)
+    look(exchange)
+    assert mode() == "ACTIVE"
+    look(exchange)
+    assert not Fill.objects.exists()
+    assert {item.kind for item in WorkItem.objects.shown(VENUE)} == {"position_drift", "cash_drift"}
+    assert mode() == "REDUCING"
+    exchange.unshown.clear()
+    look(exchange)
+    assert Fill.objects.get().order == Order.objects.get()
+    assert not WorkItem.objects.standing(VENUE).exists(), "they end by themselves"
 
 
 def test_an_order_that_is_changed_elsewhere_is_followed_and_one_of_ours_is_not(

@@ -114,8 +114,9 @@ class OwnStream:
     def apply(self, event: StreamEvent) -> None:
         """Write one event into our rows. Repeating it changes nothing.
 
-        A fill that no row explains is left to REST, which gives its order a row first: booked as nobody's it would hide
-        an order that was placed elsewhere, and an orphan, for good.
+        A fill that no row explains is left to REST, which gives its order a row first, and waits for that order while
+        the exchange shows the fill alone: booked as nobody's it would hide an order that was placed elsewhere, and an
+        orphan, for good.
         """
         match event:
             case OwnFill() if event.fill.is_primary and fills.is_explained(self.venue, event.fill):
