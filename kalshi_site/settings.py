@@ -163,11 +163,16 @@ if _database["ENGINE"].endswith("sqlite3"):
 else:
     _database["CONN_MAX_AGE"] = 60
     _database["CONN_HEALTH_CHECKS"] = True
+    _options = _database.setdefault("OPTIONS", {})
+    # A process that is frozen in the middle of a claim holds rows that a stop and its successor need.
+    _session = "-c idle_in_transaction_session_timeout=10s"
+    if KALSHI_PROCESS == "watchdog":
+        # To it a database that hangs is silence. A server's frozen process needs more than this: its lines hang up.
+        _session += " -c statement_timeout=3s"
+        _options.setdefault("connect_timeout", 3)
+        _options.setdefault("tcp_user_timeout", 3_000)  # milliseconds
     if KALSHI_PROCESS != "test":  # there a whole test may be one transaction
-        # A process that is frozen in the middle of a claim holds rows that a stop and its successor need.
-        _database.setdefault("OPTIONS", {}).setdefault(
-            "options", "-c idle_in_transaction_session_timeout=10s"
-        )
+        _options.setdefault("options", _session)
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -22,7 +25,10 @@ from portfolio import risk
 from tests import factories
 from tests.exchanges import database_url
 from tests.fakes import FakeGroups
+from trading.execution import watchdog as room
+from trading.execution.nets import Nets
 from trading.execution.watchdog import Watchdog
+from trading.models import OrderGroup
 
 VENUE = factories.VENUE
 _HOLDS = """
@@ -45,8 +51,8 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def writer() -> Iterator[subprocess.Popen[bytes]]:
+@contextmanager
+def writing() -> Iterator[subprocess.Popen[bytes]]:
     """A process in the middle of a write."""
     risk.trading_state(VENUE)
     told = {**os.environ, "DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "kalshi_site.settings"}
@@ -59,6 +65,12 @@ def writer() -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.kill()
+
+
+@pytest.fixture
+def writer() -> Iterator[subprocess.Popen[bytes]]:
+    with writing() as process:
+        yield process
 
 
 def freeze(process: subprocess.Popen[bytes]) -> None:
@@ -117,8 +129,36 @@ def test_the_watchdog_ends_what_keeps_execution_from_its_heartbeat(writer: subpr
     freeze(writer)
     dog = Watchdog(VENUE, FakeGroups(), threading.Event(), lambda: None, silent_after=-1.0)
     assert dog.look()
+    dog.close()
     assert writer.wait(5) == -signal.SIGKILL
     assert AuditEntry.objects.get(verb="process.ended").actor_kind == "system"
+
+
+def test_the_watchdog_ends_every_group_and_the_frozen_writer_before_it_waits_to_write_that_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Naive: note each group when it is ended. The note waits half a minute, and all else behind it."""
+    groups = FakeGroups()
+    nets = Nets(VENUE, groups, groups, Decimal(100))  # type: ignore[arg-type]
+    assert nets.ensure(0)
+    assert nets.ensure(1)
+    factories.OrderFactory()
+    seen: list[tuple[set[str], int | None]] = []
+    note = room.trip
+
+    def watched(group: OrderGroup, **how: Any) -> bool:
+        seen.append((set(groups.tripped), process.poll()))
+        return note(group, **how)
+
+    monkeypatch.setattr(room, "trip", watched)
+    with writing() as process:
+        freeze(process)
+        dog = Watchdog(VENUE, groups, threading.Event(), lambda: None, silent_after=-1.0)
+        assert dog.look()
+        dog.close()
+    assert seen == [({"group-1", "group-2"}, -signal.SIGKILL)] * 2
+    assert OrderGroup.objects.tripped(VENUE).count() == 2
+    assert risk.trading_state(VENUE).mode == "REDUCING"
 
 
 def test_who_waits_who_reads_and_who_locks_another_file_is_no_writer() -> None:
