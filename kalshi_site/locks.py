@@ -6,7 +6,8 @@ loop names its fence: `held.require()` inside the writing transaction raises Out
 
 Whether a holder is heard is read off the lease's end, by the clock of whoever asks. An end behind us, or further ahead
 than any living holder could write, says that nobody holds it. Two living hosts whose clocks lie that far apart take it
-from each other in turn: the fence grows each time, what the outrun one had begun is dropped, nothing is doubled.
+from each other in turn: the fence grows each time, what the outrun one had begun is dropped, nothing is doubled. Nor
+does much get done, until one of the clocks is set (ADR 13).
 """
 
 from __future__ import annotations
