@@ -241,24 +241,32 @@ def watchdog(stop: threading.Event, on_ready: Callable[[], None]) -> Watchdog:
 def stand_in() -> tuple[Router, Account]:
     """What cancels in execution's place when it is dead: for a command of whoever may read the trading key's file.
 
-    Raises KeyFileRefused where there is none.
+    It sends nothing, so its namespace is nobody's: with `deployment_id` damaged execution does not start, and a stop
+    must cancel all the same. Raises KeyFileRefused where there is no key.
     """
+    return _stand_in(uuid.uuid4())
+
+
+def whole_stand_in() -> tuple[Router, Reconciler]:
+    """What sells in execution's place when it is dead.
+
+    Raises KeyFileRefused where the trading key is not at hand, ConfigError where the deployment id is damaged.
+    """
+    router, account = _stand_in(deployment_id())
+    market_data = MarketData(quick_reads(settings.KALSHI_REST_URL, link=link()))
+    return router, Reconciler(venue=settings.KALSHI_PROFILE, account=account, market_data=market_data)
+
+
+def _stand_in(deployment: uuid.UUID) -> tuple[Router, Account]:
     read, trade = _keys_at_hand()
     url = settings.KALSHI_REST_URL
     router = Router(
         venue=settings.KALSHI_PROFILE,
         orders=open_order_gateway(url, trade, link=link()),
-        deployment=deployment_id(),
+        deployment=deployment,
         clock=link().clock,
     )
     return router, Account(quick_reads(url, read, link=link()))
-
-
-def whole_stand_in() -> tuple[Router, Reconciler]:
-    """What sells in execution's place when it is dead. Raises KeyFileRefused where the trading key is not at hand."""
-    router, account = stand_in()
-    market_data = MarketData(quick_reads(settings.KALSHI_REST_URL, link=link()))
-    return router, Reconciler(venue=settings.KALSHI_PROFILE, account=account, market_data=market_data)
 
 
 def public_signer() -> Signer:

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from kalshi_site import locks, wiring
 from kalshi_site.build import build_id
+from kalshi_site.env import ConfigError
 from kalshi_site.frozen_writer import end_frozen_writer
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
@@ -194,6 +195,10 @@ class Command(BaseCommand):
                 stand_in.sell_out(row.venue, wiring.whole_stand_in, pause=time.sleep)
             except KeyFileRefused as error:
                 self.stderr.write(f"{error.code} {error}; start execution: it sells what is held")
+                return False
+            except ConfigError as error:
+                self.stderr.write(f"{error} Nothing is sold; what works is canceled")
+                self._wait(WITHIN)
                 return False
             except (ExchangeError, locks.Busy, locks.Outrun) as error:
                 self.stderr.write(f"not yet: {error}")
