@@ -2,14 +2,16 @@
 
 Neither web nor Celery runs, so both are dead throughout; Redis may be too. Then execution goes by a quarter of the
 account's tokens: at the tier prestige they last for 235 orders a second, about what one processor sends.
+In some runs the exchange is in trouble from the stop on (TROUBLES): with its cancels, its lists, or its markets.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 from typing import Any, Final
@@ -19,6 +21,7 @@ from django.conf import settings
 
 from kalshi_site import wiring
 from tests.reliability import desk
+from tests.reliability.behaviours import Rows
 from tests.reliability.desk import Prepare, Seat
 from tests.reliability.venue import Stage, Venue
 from trading.exchange.budget import Terms
@@ -27,16 +30,85 @@ from trading.exchange.shared_budget import ALONE
 BEGINS_WITHIN: Final = 30.0
 SENDS_WITHIN: Final = 60.0
 RESTS_WITHIN: Final = 60.0
+PAUSED: Final = 1.0  # seconds
 _CREATE: Final = ("POST", "/portfolio/events/orders")
+Lever = Callable[[Venue, Stage], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What the exchange does while a stop works: planned faults, and a lever that is set back after a moment.
+
+    `lag`: seconds that its reads are behind, from the first order on, so that the newest are not listed at the stop.
+    """
+
+    rows: Rows = field(default_factory=list)
+    lag: float = 0.0
+    lever: Lever | None = None
+    back: Lever = lambda *_: None
+
+    def is_met(self, venue: Venue) -> bool:
+        """Whether each kind of fault has happened."""
+        return {row["kind"] for row in self.rows} <= set(+venue.met())
+
+
+def _at_cancels(kind: str, times: int = 20, **how: Any) -> Rows:
+    return [{"endpoint": each, "kind": kind, "times": times, **how} for each in ("cancel", "batch_cancel")]
+
+
+def _at_lists(kind: str, **how: Any) -> Rows:
+    return [{"endpoint": "read", "path": "/portfolio/orders", "kind": kind, "times": 4, **how}]
+
+
+def _pause(venue: Venue, _: Stage) -> None:
+    venue.control(act="pause", what="exchange", active=False)
+
+
+def _go_on(venue: Venue, _: Stage) -> None:
+    venue.control(act="pause", what="exchange", active=True)
+
+
+def _close_half(venue: Venue, stage: Stage) -> None:
+    for ticker in stage.tickers[::2]:
+        venue.control(act="market", ticker=ticker, to="closed")
+
+
+LAGGING: Final = "cancels refused, and lists that lag"
+TROUBLES: Final[dict[str, Trouble]] = {
+    LAGGING: Trouble(_at_cancels("error_before", status=409), lag=1.0),
+    "the exchange pauses": Trouble(lever=_pause, back=_go_on),
+    "cancels that fail": Trouble(_at_cancels("error_before", status=503)),
+    "no lists": Trouble(_at_lists("error_before", status=503)),
+    "markets that close": Trouble(lever=_close_half),
+    "slow cancels": Trouble(_at_cancels("delay_before", times=4, seconds=0.4)),
+    "cancels that are done and fail": Trouble(_at_cancels("error_after", status=500)),
+    "slow lists": Trouble(_at_lists("delay_after", seconds=0.5)),
+    "cancels without an answer": Trouble(_at_cancels("drop_before", times=4)),
+    "lists cut short": Trouble(_at_lists("page_short")),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """`backlog`: approvals that wait when execution starts. The seed says when the stop comes."""
+    """`backlog`: approvals that wait when execution starts. The seed says when the stop comes.
+
+    `trouble`: what the exchange does meanwhile, a name of TROUBLES.
+    """
 
     seed: int
     backlog: int
     has_redis: bool = True
+    trouble: str = ""
+
+
+def planned(count: int, backlog: int, *, has_redis: bool) -> list[Halt]:
+    """So many stops, every third of them in trouble; with and without Redis not in the same ones first."""
+    names = list(TROUBLES)
+
+    def trouble(seed: int) -> str:
+        return names[(2 * (seed // 3) + has_redis) % len(names)] if seed % 3 == 2 else ""
+
+    return [Halt(seed, backlog, has_redis, trouble(seed)) for seed in range(count)]
 
 
 @dataclass(slots=True)
@@ -64,7 +136,7 @@ class Stopped:
 
     `rate`: orders a second that execution had sent by then; `affordable`: for how many its tokens last. `redis_asked`:
     commands that Redis was given meanwhile. `late_claims`: claims after the commit. `late_arrivals`: requests that came
-    to the exchange for orders without a claim before it, or a second time.
+    to the exchange for orders without a claim before it, or a second time. `is_met`: the trouble, if any, came.
     """
 
     sent: int
@@ -75,6 +147,8 @@ class Stopped:
     late_arrivals: int
     still_open: int
     watched: Watched
+    trouble: str = ""
+    is_met: bool = True
 
 
 def _approve_backlog(stage: Stage, count: int) -> None:
@@ -89,6 +163,8 @@ def run(halt: Halt, seat: Seat, naive: Prepare = lambda _: None, within: float =
     from trading.models import Order
 
     desk.take(seat)
+    trouble = TROUBLES.get(halt.trouble, Trouble())
+    seat.venue.plan([{"kind": "read_lag", "seconds": trouble.lag}] if trouble.lag else [])
     redis_url = settings.REDIS_URL
     if not halt.has_redis:
         desk.lose_redis()
@@ -108,11 +184,29 @@ def run(halt: Halt, seat: Seat, naive: Prepare = lambda _: None, within: float =
             some = chance.randrange(1, halt.backlog * 3 // 4)
             desk.wait_for(lambda: Order.objects.count() >= some, SENDS_WITHIN)
             time.sleep(chance.uniform(0.0, 0.05))
-            claimed = _halt()
-            committed = time.monotonic()
-            watched = _watch(seat.venue, seat.stage, committed, within)
+            with _in(trouble, seat):
+                claimed = _halt()
+                committed = time.monotonic()
+                watched = _watch(seat.venue, seat.stage, committed, within)
         rate = claimed / max(committed - began, 0.001)
-        return _judged(seat, claimed, watched, rate, _affordable(halt.has_redis), asked())
+        done = _judged(seat, claimed, watched, rate, _affordable(halt.has_redis), asked())
+        return replace(done, trouble=halt.trouble, is_met=trouble.is_met(seat.venue))
+
+
+@contextmanager
+def _in(trouble: Trouble, seat: Seat) -> Iterator[None]:
+    """The exchange's trouble for the block. A lever is set back in any case: the next run has the same exchange."""
+    seat.venue.plan(trouble.rows)
+    if trouble.lever is None:
+        yield
+        return
+    trouble.lever(seat.venue, seat.stage)
+    over = threading.Timer(PAUSED, trouble.back, (seat.venue, seat.stage))
+    over.start()
+    try:
+        yield
+    finally:
+        over.join()
 
 
 @contextmanager
