@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from django.apps import apps
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
@@ -102,9 +103,9 @@ def require(connection: BaseDatabaseWrapper) -> None:
 
 
 def install(connection: BaseDatabaseWrapper) -> None:
-    """Make what is missing and take away what this code does not want. Safe to repeat."""
+    """Make what is missing and take away what this code does not want, all or nothing. Safe to repeat."""
     wanted, installed = _wanted(connection), _installed(connection)
-    with connection.cursor() as cursor:
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for name in installed.keys() - wanted.keys():
             _drop(connection, cursor, name, installed[name])
         for name in wanted.keys() - installed.keys():
@@ -114,7 +115,7 @@ def install(connection: BaseDatabaseWrapper) -> None:
 
 def remove(connection: BaseDatabaseWrapper) -> None:
     """Take all guards away: before migrations rebuild tables, and before a database is emptied."""
-    with connection.cursor() as cursor:
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for name, table in _installed(connection).items():
             _drop(connection, cursor, name, table)
 

@@ -161,13 +161,14 @@ def ensure_roles() -> dict[str, Group]:
 
     Raises LookupError when a permission does not exist: a role must not silently lack a right.
     """
-    known = _permissions({name for role in ROLES.values() for name in role.permissions})
-    groups = {}
-    for name, role in ROLES.items():
-        group, _ = Group.objects.get_or_create(name=name)
-        group.permissions.set([known[permission] for permission in role.permissions])
-        groups[name] = group
-    return groups
+    return {name: ensure_role(name) for name in ROLES}
+
+
+def ensure_role(name: str) -> Group:
+    """The group of one role, with exactly its permissions. Raises LookupError when one of them does not exist."""
+    group, _ = Group.objects.get_or_create(name=name)
+    group.permissions.set(_permissions(set(ROLES[name].permissions)).values())
+    return group
 
 
 def _permissions(names: Collection[str]) -> dict[str, Permission]:

@@ -35,7 +35,9 @@ from kalshi_site.prepared import prepared
 log = logging.getLogger(__name__)
 
 SAFE_SHARE = 0.8  # stop working before the lease ends, by our own monotonic clock
-TERMS_AHEAD = 2  # one is what a holder writes, the other what its clock may be ahead of ours
+CLOCKS_APART = timedelta(
+    minutes=1
+)  # by how much the clocks of two hosts may differ before an end is not believed
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
@@ -105,7 +107,7 @@ def furthest_end(ttl: timedelta) -> datetime:
 
     Else a host whose clock was an hour ahead when it died would keep everybody out for that hour.
     """
-    return timezone.now() + TERMS_AHEAD * ttl
+    return timezone.now() + ttl + CLOCKS_APART
 
 
 def silent(ttl: timedelta, *, unheard_for: timedelta) -> Q:

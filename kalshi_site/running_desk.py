@@ -24,7 +24,7 @@ def settings_here(var_dir: Path, *, dotenv: Path | None, stated_profile: str) ->
         given["KALSHI_PROFILE"] = left["KALSHI_PROFILE"]
     profile = Settings(given, dotenv=dotenv).choice("KALSHI_PROFILE", stated_profile, PROFILES)
     same = left.get("KALSHI_PROFILE") == profile
-    addresses = {name: left[name] for name in RUNTIME if same and name in left}
+    addresses: dict[str, str] = {name: left[name] for name in RUNTIME if same and name in left}
     return Settings(given, dotenv=dotenv, fallback=addresses)
 
 

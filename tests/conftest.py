@@ -163,23 +163,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequ
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _emptied_past_the_guards() -> None:
-    """Between transactional tests SQLite's tables are emptied row by row: the guards, which forbid it, go and come."""
-    from django.db import connection
+def _emptied_quickly() -> None:
+    """After a test with real transactions."""
+    from django.test import TransactionTestCase
 
-    if connection.vendor != "sqlite":
-        return  # TRUNCATE asks no trigger of rows
-    from django.db.backends.sqlite3.operations import DatabaseOperations
+    from tests import emptying
 
-    from kalshi_site import guards
-
-    emptying = DatabaseOperations.sql_flush
-
-    def past_the_guards(self: DatabaseOperations, *args: object, **how: object) -> list[str]:
-        guards.remove(self.connection)  # the signal after the flush makes them anew
-        return emptying(self, *args, **how)  # type: ignore[arg-type, no-any-return]
-
-    DatabaseOperations.sql_flush = past_the_guards  # type: ignore[method-assign, assignment]
+    TransactionTestCase._fixture_teardown = emptying.empty  # type: ignore[attr-defined]
 
 
 @pytest.fixture

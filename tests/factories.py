@@ -41,11 +41,10 @@ def grant(user: User, *permissions: str) -> User:
 
 def member(username: str, role: str) -> User:
     """A person of the cast with one role (identity.ROLES)."""
-    from kalshi_site.identity import ensure_roles
+    from kalshi_site.identity import ensure_role
 
-    ensure_roles()
     user = UserFactory(username=username)
-    user.groups.add(Group.objects.get(name=role))
+    user.groups.add(Group.objects.filter(name=role).first() or ensure_role(role))
     return User.objects.get(pk=user.pk)
 
 

@@ -15,10 +15,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from kalshi_site.guides import guide
+from kalshi_site.locks import silent
 from kalshi_site.models import Lease
 from kalshi_site.views.frame import MODE_TEXTS
 from trading.domain.hours import Window, words
-from trading.execution.process import LEASE
+from trading.execution.process import LEASE, LEASE_TTL
 from trading.models import Listener, Quote
 from trading.models.exchange_state import exchange_facts
 
@@ -68,6 +69,6 @@ def _status() -> Status:
         sentence=sentence[0].upper() + sentence[1:],
         window=facts.next_window(now),
         quotes=Quote.objects.aggregate(at=Max("verified_at"))["at"],
-        executing=Lease.objects.filter(name=LEASE, expires_at__gt=now).exists(),
+        executing=Lease.objects.filter(name=LEASE).exclude(silent(LEASE_TTL, unheard_for=LEASE_TTL)).exists(),
         listeners=list(Listener.objects.filter(venue=venue).order_by("process")),
     )

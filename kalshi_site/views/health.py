@@ -23,6 +23,7 @@ from django_prometheus.exports import ExportToDjangoView
 from prometheus_client import CollectorRegistry, generate_latest
 
 from kalshi_site import breakers, guards, heartbeat
+from kalshi_site.locks import silent
 from kalshi_site.models import Lease
 from kalshi_site.views.metrics import DeskCollector
 from portfolio.models import TradingState
@@ -33,6 +34,7 @@ from trading.exchange.drift import CODE as CONTRACT_DRIFT
 from trading.execution import nets, work_items
 from trading.execution.differences import URGENT_AFTER
 from trading.execution.process import LEASE as EXECUTION_LEASE
+from trading.execution.process import LEASE_TTL
 from trading.market_data.clock_note import clock_fault
 from trading.models import DriftNote, Order, Quote
 from trading.models.exchange_state import exchange_facts
@@ -122,8 +124,8 @@ def _trading_state() -> str:
 
 
 def _execution() -> str:
-    lease = Lease.objects.filter(name=EXECUTION_LEASE).first()
-    if lease is None or lease.expires_at < timezone.now():
+    unheard = silent(LEASE_TTL, unheard_for=LEASE_TTL)
+    if not Lease.objects.filter(name=EXECUTION_LEASE).exclude(unheard).exists():
         return "no execution process holds the lease"
     return ""
 

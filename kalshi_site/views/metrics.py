@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from approvals.domain.lifecycle import ProposalState
 from approvals.models import Proposal
 from kalshi_site import breakers, heartbeat
+from kalshi_site.locks import silent
 from kalshi_site.models import Lease
 from portfolio import ledger, risk
 from portfolio.models import TradingState
@@ -24,7 +25,7 @@ from trading.domain.orders import OrderState
 from trading.engine.invariants import INVARIANTS, broken
 from trading.engine.update_cycle import BY_HAND, standing_drift
 from trading.exchange.conformity import DriftKind
-from trading.execution.process import LEASE
+from trading.execution.process import LEASE, LEASE_TTL
 from trading.models import Cycle, DriftNote, Fill, Listener, Order, Quote, WorkItem, WorkKind
 
 BREAKER_VALUES = {breakers.State.CLOSED: 0, breakers.State.HALF_OPEN: 1, breakers.State.OPEN: 2}
@@ -93,7 +94,7 @@ def _ages(now: datetime) -> Iterable[Metric]:
         yield _gauge(
             "kops_quote_age_seconds", "Age of the newest proven quote", (now - newest).total_seconds()
         )
-    held = Lease.objects.filter(name=LEASE, expires_at__gt=now).exclude(holder="").exists()
+    held = Lease.objects.filter(name=LEASE).exclude(silent(LEASE_TTL, unheard_for=LEASE_TTL)).exists()
     yield _gauge("kops_execution_lease_held", "1 while an execution process holds its lease", float(held))
 
 

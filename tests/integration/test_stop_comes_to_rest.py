@@ -21,7 +21,7 @@ from django.utils import timezone
 from approvals import decisions
 from approvals.models import Proposal
 from kalshi_site import locks, wiring
-from kalshi_site.locks import TERMS_AHEAD
+from kalshi_site.locks import CLOCKS_APART
 from kalshi_site.models import AuditEntry, Lease
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
@@ -52,7 +52,7 @@ def exchange() -> FakeExchange:
 
 @pytest.fixture
 def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=TERMS_AHEAD * LEASE_TTL) as lease:  # as long as one is believed
+    with locks.lease("execution", ttl=LEASE_TTL + CLOCKS_APART) as lease:  # as long as one is believed
         yield lease
 
 

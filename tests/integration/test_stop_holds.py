@@ -133,7 +133,7 @@ def test_a_stop_that_came_to_rest_and_was_resumed_leaves_later_claims_lawful(
     risk.resume(venue=VENUE, actor="operator", reason="over")
     approved()
     assert router(exchange).round(held) == 1
-    assert "claims_after_stop" not in [breach.invariant.name for breach in invariants.broken(VENUE)]
+    assert "claims_after_stop" not in [breach.name for breach in invariants.broken(VENUE)]
 
 
 def test_a_claim_and_a_send_ask_the_database_a_known_number_of_questions(

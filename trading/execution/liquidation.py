@@ -42,7 +42,7 @@ NONE_LATE: Final[Mapping[str, Decimal]] = MappingProxyType({})
 NONE_TAKEN: Final[Mapping[str, int]] = MappingProxyType({})
 LEAST_SLIPPAGE, MOST_SLIPPAGE = Decimal(0), Decimal("0.99")
 NOTHING: Final = Decimal(0)
-# For the whole of it: an exit without an answer holds its market until it is proven absent, 90 s and two looks later.
+# For the whole of it: an exit without an answer holds its market for ten seconds, a book is waited for.
 WITHIN: Final = timedelta(minutes=3)
 CLEARING: Final = timedelta(seconds=5)  # so long selling waits for the proof that working orders are gone
 TRIES: Final = 5  # exits in one market that the exchange took: a book refills while we sell

@@ -39,8 +39,8 @@ KINDS: Final[Mapping[WorkKind, Rule]] = {
         "orders",
         CRITICAL,
         "An order of ours that we have no record of",
-        "It carries our mark, but no approval of this database sent it: a second desk with this key, or a restored"
-        " backup. Find out which; cancel it if nobody can say.",
+        "It carries our mark, or has a fill while the exchange does not show the order; no approval of this database"
+        " sent it: a second desk with this key, or a restored backup. Find out which; cancel it if nobody can say.",
         command="manage.py proposals list",
         page="/orders/{order}",
         is_sure=True,
