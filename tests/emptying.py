@@ -1,7 +1,7 @@
 """How a database is emptied after a test with real transactions: only what holds rows, in one transaction.
 
-Django's own way empties every table and makes all content types, permissions and guards anew: most of the time of a short
-test. What `migrate` has made stays here, and the guards are looked after all the same.
+Django's own way empties every table and makes all content types, permissions and guards anew: most of the time of a
+short test. What `migrate` has made stays here, and the guards are looked after all the same.
 """
 
 from __future__ import annotations
