@@ -35,9 +35,8 @@ from kalshi_site.prepared import prepared
 log = logging.getLogger(__name__)
 
 SAFE_SHARE = 0.8  # stop working before the lease ends, by our own monotonic clock
-CLOCKS_APART = timedelta(
-    minutes=1
-)  # by how much the clocks of two hosts may differ before an end is not believed
+# By how much the clocks of two hosts may differ before a lease's end is not believed.
+CLOCKS_APART = timedelta(minutes=1)
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
