@@ -50,6 +50,8 @@ NIGHTLY = [
     *("tests/integration/test_recorded_books.py", "tests/integration/test_stream_chaos.py"),
     "tests/integration/test_decision_race.py",
 ]
+FULL_SIZES = {"RELIABILITY": "full", "STATE_RUNS": "10000", "BOUND_CASES": "10000"}
+FULL = ["tests/reliability", "tests/unit/test_state_sync.py", "tests/integration/test_bound_terms.py"]
 # A test that hangs ends with every thread's stack, instead of keeping the build until somebody ends that.
 NO_HANGING = ["-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true"]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -115,9 +117,9 @@ def reliability(arguments: list[str]) -> None:
 
 
 def reliability_full(arguments: list[str]) -> None:
-    """The same at the sizes that tests/reliability/sizes.py calls full, one after the other."""
-    os.environ["RELIABILITY"] = "full"
-    run(PYTHON, "-m", "pytest", "-q", *(arguments or ["tests/reliability"]))
+    """The same at the sizes that tests/reliability/sizes.py calls full, one after the other, and what else has such."""
+    os.environ.update({name: os.environ.get(name, size) for name, size in FULL_SIZES.items()})
+    run(PYTHON, "-m", "pytest", "-q", *(arguments or FULL))
 
 
 def conformance(arguments: list[str]) -> None:

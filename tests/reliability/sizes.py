@@ -23,8 +23,7 @@ SIZES: Final[dict[str, Size]] = {
     "race_proposals": Size(400, 10_000),
     # Runs, spread evenly over all cells of point x behaviour of the exchange; full is 12 x 12 x 25.
     "crash_runs": Size(120, 3_600),
-    # Proposals, in batches, while each request and frame may meet a fault. Not all become orders: while a fault pauses
-    # trading none is approved, and on a busy machine some are voided as too old.
+    # Orders, in batches of proposals, while each request and frame may meet a fault.
     "faulty_orders": Size(100, 10_000),
     # Senders, and holders of a lease, stopped and continued.
     "paused_senders": Size(20, 1_000),

@@ -58,8 +58,8 @@ def test_an_absent_order_that_came_and_went_between_two_looks_is_known_a_minute_
     life.hears_nothing_in_time()
     life.judges_it_absent()
     life.compares()
-    life.arrives(answered=False)
-    life.is_canceled()
+    life.arrives(heard=False)
+    life.is_canceled(heard=False)
     life.teardown()
 
 
@@ -77,7 +77,7 @@ class Credulous(OrderLife):
 
     @staticmethod
     def record_fill(_: str, report: FillReport) -> Any:
-        order = Order.objects.get(client_order_id="k-life")
+        order = Order.objects.get(proposal__isnull=False)
         lifecycle.advance(
             order,
             report_state(order, report),
