@@ -29,7 +29,7 @@ from portfolio import risk
 from portfolio.models import Position, RiskLimit, TradingState
 from tests import factories
 from tests.reliability.conftest import Figure, worst_hundredth
-from tests.reliability.sizes import size
+from tests.reliability.sizes import is_full, size
 from trading.agent.forecaster import OfflineAnalyst
 from trading.agent.schemas import Forecast, MarketBrief, Refusal
 from trading.domain.orders import Side
@@ -173,6 +173,7 @@ def test_every_proposal_names_what_it_saw_and_none_rests_on_a_world_that_is_gone
         f"seed {seed}: {count} looks, {dict(told)}; lock held p99 {worst_hundredth(holds) * 1000:.0f} ms of"
         f" {len(holds)} (goal {LONGEST_HOLD * 1000:.0f}), and never while the analyst thinks"
     )
+    assert worst_hundredth(holds) <= LONGEST_HOLD or not is_full()
 
 
 def test_the_naive_loop_proposes_from_a_world_that_is_gone(
