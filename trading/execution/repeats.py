@@ -108,7 +108,7 @@ def proof_of(proposal: Proposal) -> Proof:
 def _voided(proposal: Proposal) -> Proof:
     said = proposal.events.filter(to_state=ProposalState.VOIDED).last()
     reason = "" if said is None else said.reason
-    if reason == UNSENT:  # of all that is voided, the one whose order may exist
+    if reason == UNSENT or reason.endswith("is known already"):  # its order may exist, or does
         raise NotRepeatable(reason)
     return Proof(proposal.state, reason)
 
