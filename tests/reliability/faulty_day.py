@@ -1,15 +1,16 @@
 """A day of orders while everything may go wrong at any time: answers, lists, events, cancels, and execution itself.
 
-One run is a batch of orders, each in a market of its own, each with a fate: it rests, fills at once or in part, fills
-late, or is canceled. What goes wrong is drawn from the seed for every single request and frame.
+One run is a batch of proposals, each in a market of its own, each with a fate: it rests, fills at once or in part,
+fills late, or is canceled. What goes wrong is drawn from the seed for every single request and frame.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -23,7 +24,8 @@ from trading.execution.checkpoints import CRASH_POINTS
 from trading.execution.process import Execution
 from trading.models import Order
 
-BATCH: Final = 25  # orders
+BATCH: Final = 25  # proposals
+USUALLY: Final = 0.8  # of them become orders
 RESTS_WITHIN: Final = 90.0
 DAY_WITHIN: Final = 90.0
 _FATES: Final = ("rests", "fills", "fills in part", "fills late", "is canceled")
@@ -67,6 +69,22 @@ class Day:
     met: Counter[str]
     states: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+
+
+def until(orders: int, run_all: Callable[[Sequence[int]], list[Any]]) -> list[Any]:
+    """Days, until that many of their proposals have become orders. `run_all` has one day for each of the seeds.
+
+    It ends sooner after a day that broke or had a fault, and at three times the days that would do if all proposals
+    became orders: a desk that makes none would go on for ever.
+    """
+    days: list[Any] = []
+    most = 3 * math.ceil(orders / BATCH)
+    while len(days) < most and all(isinstance(day, Day) and not day.faults for day in days):
+        missing = orders - sum(day.orders for day in days)
+        if missing <= 0:
+            break
+        days += run_all(range(len(days), min(most, len(days) + math.ceil(missing / (BATCH * USUALLY)))))
+    return days
 
 
 def run(seed: int, seat: Seat, prepare: Prepare = lambda _: None, within: float = RESTS_WITHIN) -> Day:

@@ -23,8 +23,8 @@ SIZES: Final[dict[str, Size]] = {
     "race_proposals": Size(400, 10_000),
     # Runs, spread evenly over all cells of point x behaviour of the exchange; full is 12 x 12 x 25.
     "crash_runs": Size(120, 3_600),
-    # Orders, in batches of proposals, while each request and frame may meet a fault.
-    "faulty_orders": Size(100, 10_000),
+    # Orders, in batches of proposals, while each request and frame may meet a fault; small is usually four batches.
+    "faulty_orders": Size(64, 10_000),
     # Senders, and holders of a lease, stopped and continued.
     "paused_senders": Size(20, 1_000),
     "paused_holders": Size(20, 1_000),

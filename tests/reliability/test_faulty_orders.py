@@ -37,24 +37,14 @@ def one_day(books: Books, seed: int, venue: Venue, slot: int, **how: Any) -> Day
         return faulty_day.run(seed, Seat(venue, venue.stage(BATCH), database, 2 + slot, TEMPO), **how)
 
 
-def until_ordered(wanted: int, run: Callable[[int, Venue, int], Day], exchanges: list[Venue]) -> list[Any]:
-    """Batches until as many orders came of them, twice as many at most: not every proposal becomes an order."""
-    days: list[Any] = []
-    most = 2 * -(-wanted // BATCH)
-    while len(days) < most:
-        missing = wanted - sum(each.orders for each in days if isinstance(each, Day))
-        if missing <= 0:
-            break
-        seeds = range(len(days), min(len(days) + -(-missing // BATCH), most))
-        days += desk.in_parallel(list(seeds), exchanges, run, within=RUN_WITHIN)
-    return days
-
-
 def test_every_order_is_sent_at_most_once_and_ends_as_the_exchange_says(
     books: Books, exchanges: list[Venue], figure: Figure
 ) -> None:
     began, wanted = time.monotonic(), size("faulty_orders")
-    days = until_ordered(wanted, partial(one_day, books), exchanges)
+    run = partial(one_day, books)
+    days = faulty_day.until(
+        wanted, lambda seeds: desk.in_parallel(list(seeds), exchanges, run, within=RUN_WITHIN)
+    )
     broke = [str(each) for each in days if not isinstance(each, Day)]
     done = [each for each in days if isinstance(each, Day)]
     orders = sum(each.orders for each in done)
@@ -70,6 +60,26 @@ def test_every_order_is_sent_at_most_once_and_ends_as_the_exchange_says(
     faulty = {each.seed: each.faults for each in done if each.faults}
     assert not faulty, json.dumps(faulty, indent=1)
     assert orders >= wanted or not is_full()
+
+
+def day(seed: int, orders: int, *faults: str) -> Day:
+    return Day(seed, list(faults), orders, orders, Counter())
+
+
+@pytest.mark.parametrize(
+    ("one", "days"),
+    [
+        (lambda seed: day(seed, 20), 5),
+        (lambda seed: day(seed, 17), 6),  # fewer than usual
+        (lambda seed: day(seed, 0), 12),  # a desk that makes no orders
+        (lambda seed: day(seed, 0, "doubled"), 5),
+        (lambda _: RuntimeError("it died"), 5),
+    ],
+)
+def test_days_go_on_until_there_are_orders_enough_or_something_went_wrong(
+    one: Callable[[int], Any], days: int
+) -> None:
+    assert len(faulty_day.until(100, lambda seeds: [one(seed) for seed in seeds])) == days
 
 
 class _Sender:

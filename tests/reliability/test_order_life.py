@@ -7,18 +7,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
+from portfolio.models import Reservation
 from tests.reliability.conftest import Figure
-from tests.reliability.order_life import OrderLife
+from tests.reliability.order_life import ARRIVES, VENUE, OrderLife
 from tests.reliability.sizes import size
 from trading.domain.orders import OrderState, state_from_counts
+from trading.exchange.outcomes import Amended, AmendOutcome, Refused, SubmitOutcome, Unknown
 from trading.exchange.reports import FillReport, OrderReport
 from trading.execution import lifecycle
+from trading.execution.renewal import Renewal
 from trading.models import Fill, Order
 
-PART = 500  # lives that are drawn together: what was drawn is remembered
+PART = 200  # lives that are drawn together: what was drawn is remembered, and drawn again with changes
+ENOUGH = 1_000  # lives, for every end to be among them
+ENDS = {"resting", "filled", "canceled", "expired", "rejected", "not_sent", "never came"}
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_server")]
 
@@ -48,8 +54,10 @@ def live(machine: type[OrderLife], lives: int, steps: int, *phases: Phase) -> No
 
 def test_the_truth_comes_out_whatever_was_heard(figure: Figure) -> None:
     lives, steps = size("order_lives"), size("order_steps")
+    OrderLife.seen.clear()
     live(OrderLife, lives, steps)
-    figure(f"{lives} lives of up to {steps} steps: 0 differ from the reference")
+    figure(f"{lives} lives of up to {steps} steps: 0 differ from the reference; {dict(OrderLife.seen)}")
+    assert lives < ENOUGH or OrderLife.seen.keys() >= ENDS, "a kind of end that no life had"
 
 
 def test_an_absent_order_that_came_and_went_between_two_looks_is_known_a_minute_later() -> None:
@@ -91,9 +99,78 @@ def report_state(order: Order, report: FillReport) -> OrderState:
     return state_from_counts(filled, order.quantity - filled)
 
 
+class Guessing(OrderLife):
+    """No answer, so it was not placed."""
+
+    @staticmethod
+    def record_outcome(order: Order, outcome: SubmitOutcome) -> Any:
+        guessed = Refused(400, "timeout", "no answer") if isinstance(outcome, Unknown) else outcome
+        return lifecycle.record_outcome(order, guessed)
+
+
+class TrustingRenewal(Renewal):
+    def _record(self, order: Order, outcome: AmendOutcome) -> None:
+        done = Amended("venue-1", order.client_order_id, None, None, None, None, timezone.now())
+        Renewal._record(self, order, done if isinstance(outcome, Unknown) else outcome)
+
+
+class Trusting(OrderLife):
+    """Takes a renewal without an answer for done."""
+
+    renewal = TrustingRenewal
+
+
 @pytest.mark.usefixtures("past_the_guards")
-@pytest.mark.parametrize("naive", [Newest, Credulous])
+@pytest.mark.parametrize("naive", [Newest, Credulous, Guessing, Trusting])
 def test_a_naive_desk_is_found_out(naive: type[OrderLife]) -> None:
     with pytest.raises(Exception):  # noqa: B017, PT011  # an assertion, or several that hypothesis gathers
-        live(naive, 200, 30, Phase.generate)
+        live(naive, 1_000, 30, Phase.generate)
     assert not Fill.objects.exists()
+
+
+# -- what lives have found and the desk still does; until then the machine leaves these ways out
+
+
+def given_back() -> OrderLife:
+    """Eight of ten are taken off elsewhere, and given back by a renewal of ours that was under way."""
+    life = OrderLife()
+    life.claimed(ARRIVES, heard=True)
+    life.fills(1, heard=True)
+    life.is_renewed("lost", is_due=True, heard=False)
+    life.is_decreased_elsewhere(1, heard=False)
+    life.compares()
+    life.a_lost_renewal_arrives(heard=False)
+    life.compares()
+    return life
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="one contract is reserved for nine that rest")
+def test_what_is_given_back_elsewhere_is_reserved_again() -> None:
+    life = given_back()
+    reserved = Reservation.objects.standing(VENUE).get().signed_quantity
+    life.teardown()
+    assert reserved == life.truth.remaining == 9
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="it is called filled with two of ten, and eight rest"
+)
+def test_a_decrease_asked_for_after_that_does_not_end_it_early() -> None:
+    life = given_back()
+    life.asks_for_a_decrease(1)
+    life.fills(1, heard=True)
+    life.teardown()
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="it is called filled with one of ten, and expired"
+)
+def test_what_expired_before_its_decrease_was_not_taken_off() -> None:
+    life = OrderLife()
+    life.claimed(ARRIVES, heard=True)
+    life.asks_for_a_decrease(1)
+    life.fills(1, heard=False)
+    life.expires(heard=False)
+    life.is_decreased("answered", heard=False)
+    life.is_decreased("answered", heard=False)
+    life.teardown()
