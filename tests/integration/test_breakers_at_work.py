@@ -156,12 +156,6 @@ def test_creates_and_cancels_are_counted_apart_and_never_held_back(
 # -- execution
 
 
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
-
-
 def router(exchange: FakeExchange, breaker: Breaker) -> Router:
     return Router(venue=VENUE, orders=exchange, deployment=uuid.UUID(int=1), breaker=breaker)
 

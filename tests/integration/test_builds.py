@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -29,12 +27,6 @@ from trading.models import Order
 VENUE = factories.VENUE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 def desk(exchange: FakeExchange, build: str) -> Router:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -51,17 +50,6 @@ class Sticky(FakeExchange):
         for order_id in self.book:
             self._change(order_id, state=OrderState.CANCELED, remaining_quantity=D(0))
         return AllCanceled()
-
-
-@pytest.fixture
-def exchange() -> FakeExchange:
-    return FakeExchange()
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 def router(exchange: FakeExchange) -> Router:

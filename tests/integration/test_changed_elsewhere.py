@@ -66,12 +66,6 @@ def books(paper: PaperExchange) -> Iterator[Reconciler]:
 
 
 @pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
-
-
-@pytest.fixture
 def desk(orders: Orders) -> Router:
     return Router(VENUE, orders, uuid.UUID(int=1))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -29,17 +28,6 @@ VENUE = factories.VENUE
 DEPLOYMENT = uuid.UUID(int=1)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
-
-
-@pytest.fixture
-def exchange() -> FakeExchange:
-    return FakeExchange()
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 def router(exchange: FakeExchange) -> Router:

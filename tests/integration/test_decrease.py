@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -52,17 +51,6 @@ class Lossy(FakeExchange):
         else:
             self.decreases.append((order_id, reduce_to or D(0)))
         return Unknown("no complete answer in 5 s")
-
-
-@pytest.fixture
-def exchange() -> FakeExchange:
-    return FakeExchange()
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 def resting(exchange: FakeExchange, held: locks.Held) -> Order:

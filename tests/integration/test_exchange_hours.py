@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -62,12 +61,6 @@ def asked() -> Asked:
 @pytest.fixture
 def watch(asked: Asked) -> ExchangeWatch:
     return ExchangeWatch(venue=factories.VENUE, exchange=asked, weekly=False)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 def standing(index: int | None = None) -> Standing:

@@ -53,11 +53,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def exchange() -> FakeExchange:
-    return FakeExchange()
-
-
-@pytest.fixture
 def held() -> Iterator[locks.Held]:
     with locks.lease("execution", ttl=timedelta(seconds=10)) as lease:
         yield lease

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -34,12 +33,6 @@ VENUE = factories.VENUE
 TICKER = "KXLONGEST-26NOV23-".ljust(120, "T")
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 @pytest.mark.parametrize("kind", scopes.KINDS)

@@ -34,7 +34,7 @@ from tests import factories
 from tests.callers import Caller, code_of
 from tests.fakes import FakeExchange, accept, drop_before_accept
 from trading.domain.orders import OrderState
-from trading.execution import lifecycle, repeats, restored
+from trading.execution import claims, lifecycle, repeats, restored
 from trading.execution.absence import Evidence
 from trading.execution.comparison import Reconciled
 from trading.execution.reconcile import Reconciler
@@ -92,6 +92,7 @@ REFUSED: dict[str, Callable[[], Proposal]] = {
     },
     "a way out": lambda: ordered(OrderState.REJECTED, origin=Origin.CLOSE, reduce_only=True, action="sell"),
     "voided after a restore": lambda: voided(restored.UNSENT),
+    "voided as its order is known": lambda: voided(claims.ORDER_KNOWN),
     "other terms than were hashed": lambda: ordered(OrderState.REJECTED, terms_hash="0" * 64),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -54,12 +53,6 @@ class Windowed(FakeExchange):
 @pytest.fixture
 def exchange() -> Windowed:
     return Windowed()
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 def router(exchange: FakeExchange) -> Router:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -42,11 +41,6 @@ class NoNews:
 
 
 @pytest.fixture
-def exchange() -> FakeExchange:
-    return FakeExchange()
-
-
-@pytest.fixture
 def execution(exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch) -> Execution:
     monkeypatch.setattr(process, "BARRIER_PAUSE", 0.0)
     factories.funded()
@@ -57,12 +51,6 @@ def execution(exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch) -> Execut
         stop=threading.Event(),
         on_ready=lambda: None,
     )
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 def mode() -> str:

@@ -46,11 +46,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def exchange() -> FakeExchange:
-    return FakeExchange()
-
-
-@pytest.fixture
 def held() -> Iterator[locks.Held]:
     with locks.lease("execution", ttl=LEASE_TTL + CLOCKS_APART) as lease:  # as long as one is believed
         yield lease

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -13,7 +12,6 @@ from unittest.mock import Mock
 import pytest
 from django.utils import timezone
 
-from kalshi_site import locks
 from kalshi_site.models import AuditEntry, ChangeLog
 from kalshi_site.versioning import StaleVersion
 from portfolio import ledger, risk
@@ -39,17 +37,6 @@ VENUE = factories.VENUE
 OFTEN = timedelta(milliseconds=1)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
-
-
-@pytest.fixture
-def exchange() -> FakeExchange:
-    return FakeExchange()
-
-
-@pytest.fixture
-def held() -> Iterator[locks.Held]:
-    with locks.lease("execution", ttl=timedelta(minutes=1)) as lease:
-        yield lease
 
 
 def look(exchange: FakeExchange, times: int = 1) -> None:

@@ -32,6 +32,7 @@ from trading.execution.last_look import hash_of, hash_of_terms, stopped_since
 from trading.models import Order, OrderEvent, OrderGroup
 
 ANSWER_WITHIN = timedelta(seconds=5)
+ORDER_KNOWN = "could not be claimed: an order under this approval's id is known already"
 EXIT_LIFE = timedelta(minutes=5)  # of a person's own exit without a claim: nobody's clock shall keep us in
 LEAST_LIFE = timedelta(seconds=30)  # a past expiry may act as immediate-or-cancel (RELIABILITY.md, A8)
 

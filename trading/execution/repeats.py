@@ -20,6 +20,7 @@ from approvals.models import Proposal
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from trading.domain.orders import OrderState
+from trading.execution.claims import ORDER_KNOWN
 from trading.execution.restored import UNSENT
 from trading.models import Order
 
@@ -108,7 +109,7 @@ def proof_of(proposal: Proposal) -> Proof:
 def _voided(proposal: Proposal) -> Proof:
     said = proposal.events.filter(to_state=ProposalState.VOIDED).last()
     reason = "" if said is None else said.reason
-    if reason == UNSENT or reason.endswith("is known already"):  # its order may exist, or does
+    if reason in (UNSENT, ORDER_KNOWN):  # of all that is voided, those whose order may exist, or does
         raise NotRepeatable(reason)
     return Proof(proposal.state, reason)
 

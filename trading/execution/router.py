@@ -41,7 +41,7 @@ from trading.exchange.targets import CancelTarget
 from trading.exchange.venue_clock import VenueClock
 from trading.execution import calling_off, cancels, last_look, lifecycle
 from trading.execution.checkpoints import Checkpoint, reached
-from trading.execution.claims import ClaimRules, NetMissing, claim
+from trading.execution.claims import ORDER_KNOWN, ClaimRules, NetMissing, claim
 from trading.execution.nets import Nets
 from trading.models import Market, Order
 
@@ -260,10 +260,9 @@ class Router:
         Nothing of its claim was committed. The others, and what follows the claims in a round, go on.
         """
         log.error("execution.claim.broke", exc_info=error, extra={"proposal": proposal.public_id})
-        known = isinstance(error, IntegrityError)
-        reason = "an order under this approval's id is known already" if known else repr(error)
-        with suppress(StaleVersion, WrongState):
-            proposals.void(proposal=proposal, reason=f"could not be claimed: {reason}")
+        reason = ORDER_KNOWN if isinstance(error, IntegrityError) else f"could not be claimed: {error!r}"
+        with suppress(StaleVersion, WrongState):  # somebody else has decided over it meanwhile
+            proposals.void(proposal=proposal, reason=reason)
 
     def _deliver(self, claimed: Claimed, meanwhile: Callable[[], None] | None = None) -> None:
         """Send the order once and write down what that proved."""
