@@ -224,18 +224,19 @@ def test_a_decrease_leaves_the_rest_and_to_nothing_ends_the_order(desk: Desk) ->
 
 def test_each_order_of_a_batch_lives_or_fails_by_itself(desk: Desk) -> None:
     taken = desk.rest().client_order_id
+    ten_times_the_cash = (10 * desk.account.balance().cash / desk.lowest).quantize(D(1))
     batch = [
         desk.body(),
         desk.body(yes_price=D("0.12345").quantize(D("0.0001"))),  # 0.1234: off the grid
         desk.body(client_order_id=taken),
-        desk.body(D(1_000_000)),
+        desk.body(ten_times_the_cash),
     ]
     outcomes = desk.orders.send_batch(batch, desk.link.clock.now_ms())
     good, off_grid, spent, too_dear = outcomes
     assert isinstance(good, Accepted), outcomes
     assert isinstance(off_grid, Refused) and off_grid.exchange_code == "invalid_price"
     assert isinstance(spent, Unknown) and spent.exchange_code == "order_already_exists"
-    assert isinstance(too_dear, Refused), too_dear
+    assert isinstance(too_dear, Refused) and too_dear.exchange_code == "insufficient_balance", too_dear
     listed = {order.order_id for order in desk.account.orders(ticker=desk.market.ticker, status="resting")}
     assert good.order_id in listed
 
