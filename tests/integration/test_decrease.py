@@ -102,7 +102,8 @@ def test_what_filled_meanwhile_is_not_taken_for_taken_off(exchange: FakeExchange
     fills.record_fill(VENUE, fill)
     last = exchange.execute("venue-1", D(4))
     fills.record_fill(VENUE, last)
-    assert Order.objects.get().state == "filled", "all of what was left"
+    assert Order.objects.get().remaining_quantity == D(0)
+    assert told(exchange, Order.objects.get()).state == "filled", "all of what was left"
     assert Reservation.objects.get().released_at is not None
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from approvals import decisions, proposals
@@ -34,7 +35,7 @@ from tests import factories
 from tests.callers import Caller, code_of
 from tests.fakes import FakeExchange, accept, drop_before_accept
 from trading.domain.orders import OrderState
-from trading.execution import claims, lifecycle, repeats, restored
+from trading.execution import adoption, claims, lifecycle, repeats, restored
 from trading.execution.absence import Evidence
 from trading.execution.comparison import Reconciled
 from trading.execution.reconcile import Reconciler
@@ -73,6 +74,14 @@ ALLOWED: dict[str, Callable[..., Proposal]] = {
 }
 
 
+def voided_beside_an_orphan() -> Proposal:
+    """Sent, then restored to before its approval, approved anew, and not claimed any more as the price had moved."""
+    proposal = voided()
+    body = {"ticker": proposal.ticker, "side": "bid", "price": "0.5000", "count": "10.00"}
+    assert adoption.adopt(VENUE, FakeExchange().rest({**body, "client_order_id": f"kp-{uuid.uuid4()}"}))
+    return proposal
+
+
 def in_state(state: ProposalState) -> Proposal:
     factories.funded()
     made: Proposal = factories.ProposalFactory(state=state, decided_at=timezone.now())
@@ -92,6 +101,7 @@ REFUSED: dict[str, Callable[[], Proposal]] = {
     },
     "a way out": lambda: ordered(OrderState.REJECTED, origin=Origin.CLOSE, reduce_only=True, action="sell"),
     "voided after a restore": lambda: voided(restored.UNSENT),
+    "voided beside an orphan": voided_beside_an_orphan,
     "voided as its order is known": lambda: voided(claims.ORDER_KNOWN),
     "other terms than were hashed": lambda: ordered(OrderState.REJECTED, terms_hash="0" * 64),
 }
@@ -435,3 +445,16 @@ def test_what_is_decided_otherwise_stays_when_the_order_appears(exchange: FakeEx
     fresh = lifecycle.record_report(lost, exchange.rest(exchange.sent[0]))
     repeat.refresh_from_db()
     assert (fresh.state, fresh.cancel_requested_by, repeat.state) == ("resting", "execution", "withdrawn")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_order_that_appears_locks_the_trading_state_before_any_topic(
+    exchange: FakeExchange, lost: Order
+) -> None:
+    """Naive: only before the repeats are called off. A claim that locks the other way round would wait for ever."""
+    report = exchange.rest(exchange.sent[0])
+    with CaptureQueriesContext(connection) as asked:
+        lifecycle.record_report(lost, report)
+    locked = [number for number, each in enumerate(asked) if "portfolio_tradingstate" in each["sql"]]
+    topics = [number for number, each in enumerate(asked) if "topichead" in each["sql"].lower()]
+    assert locked[0] < topics[0]

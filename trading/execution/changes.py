@@ -67,6 +67,7 @@ def called_back(order: Order, after: OrderState) -> dict[str, Any]:
     """
     if order.state != OrderState.ABSENT or after is OrderState.ABSENT:
         return {}
+    risk.trading_state(order.venue, lock=True)  # before the topics' numbers, as a claim does
     log.error("order.absent.appeared", extra={"order": order.public_id, "state": after.value})
     audit.record(
         actor="exchange",
@@ -90,6 +91,16 @@ def called_back(order: Order, after: OrderState) -> dict[str, Any]:
     if order.proposal is not None:
         risk.reserve_again(key=order.proposal.public_id)
     return {"cancel_requested_at": timezone.now(), "cancel_requested_by": "execution"}
+
+
+def reserve_as_told(before: Order, after: Order) -> None:
+    """Hold what may still fill by the exchange's last word: less than before, or what was given back again too.
+
+    Of an order found, `adoption` reserves by its terms.
+    """
+    off = before.total_quantity - after.total_quantity
+    if off and after.is_open and after.proposal_id is not None:
+        risk.consume(key=reserved_as(after), book_side=after.terms.book_side, count=off)
 
 
 def release_when_over(order: Order) -> None:

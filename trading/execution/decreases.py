@@ -21,13 +21,12 @@ from django.utils import timezone
 from kalshi_site import audit
 from kalshi_site.prepared import prepared
 from kalshi_site.versioning import compare_and_set
-from portfolio import risk
 from trading.domain.expiry import RENEWED_AT
 from trading.domain.orders import OPEN
 from trading.exchange.errors import ExchangeError, UnknownThere
 from trading.exchange.gateway import AccountGateway, ClockGateway, OrderGateway
 from trading.exchange.reports import OrderReport
-from trading.execution.changes import remember, reserved_as, retried
+from trading.execution.changes import remember, retried
 from trading.execution.comparison import ODD
 from trading.execution.lifecycle import record_report
 from trading.models import Order
@@ -131,8 +130,10 @@ class Decreases:
         except ODD as error:  # the comparison makes it work for people
             log.warning("order.decrease.odd_report", extra={"order": order.public_id, "error": repr(error)})
             return report.state not in OPEN
+        if not current.is_open:
+            return True  # what rests no more was not taken off by that
         if current.decrease_to is None or report.remaining_quantity > current.decrease_to:
-            return not current.is_open
+            return False
         _prove(current, report)
         return True
 
@@ -154,21 +155,16 @@ def renewal_in_doubt(order: Order, now: datetime, ahead: timedelta) -> bool:
 
 
 def _prove(order: Order, report: OrderReport) -> None:
-    """The new total, and the reservation smaller by what was taken off."""
+    """The new total. It may be more than others had left, where a renewal of ours had given it back."""
     total = report.filled_quantity + report.remaining_quantity
 
     def write(current: Order) -> Order:
-        off = current.standing_quantity - total
-        if current.decrease_to is None or off < 0:
+        if current.decrease_to is None:
             return current
-        fresh = compare_and_set(
-            current, reduced_quantity=current.reduced_quantity + off, decrease_to=None, decrease_sent_at=None
-        )
-        remember(
-            fresh, current.state, "exchange", f"{off} contracts taken off, {report.remaining_quantity} rest"
-        )
-        if off and fresh.is_open:
-            risk.consume(key=reserved_as(fresh), book_side=fresh.terms.book_side, count=off)
+        off = current.quantity - total
+        fresh = compare_and_set(current, reduced_quantity=off, decrease_to=None, decrease_sent_at=None)
+        told = f"{off} contracts taken off in all, {report.remaining_quantity} rest"
+        remember(fresh, current.state, "exchange", told)
         return fresh
 
     retried(order, write)

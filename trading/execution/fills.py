@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from decimal import Decimal
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
@@ -25,7 +24,6 @@ from trading.domain.orders import (
 from trading.domain.prices import MONEY_STEP
 from trading.exchange.reports import FillReport
 from trading.execution.changes import (
-    ELSEWHERE,
     TRIES,
     WATCHED_FOR,
     ZERO,
@@ -120,14 +118,15 @@ def _add_to_order(order: Order, fill: Fill) -> None:
     booked = sum((f.quantity for f in fills), ZERO)
     paid = sum((f.quantity * f.price for f in fills), ZERO)
     filled = max(order.filled_quantity, booked)
-    state = _after_fill(OrderState(order.state), whole=filled >= _whole(order))
+    # What was taken off may have been given back: an order with fewer than its first count is over by its own word.
+    state = _after_fill(OrderState(order.state), whole=filled >= order.quantity)
     closed = state not in OPEN
     fresh = compare_and_set(
         order,
         state=state.value,
         venue_order_id=fill.venue_order_id,
         filled_quantity=filled,
-        remaining_quantity=ZERO if closed else max(order.standing_quantity - filled, ZERO),
+        remaining_quantity=ZERO if closed else max(order.total_quantity - filled, ZERO),
         average_price=(paid / booked).quantize(MONEY_STEP),
         fees=sum((f.fee for f in fills), ZERO),
         evidence=f"fill {fill.trade_id}",
@@ -136,12 +135,6 @@ def _add_to_order(order: Order, fill: Fill) -> None:
     remember(fresh, order.state, "exchange", f"fill of {fill.quantity} at {fill.price}")
     risk.consume(key=reserved_as(fresh), book_side=BookSide(fill.book_side), count=fill.quantity)
     release_when_over(fresh)
-
-
-def _whole(order: Order) -> Decimal:
-    """With how many contracts the order is over. What somebody took off elsewhere they may have put back there: then
-    only the exchange's word ends it earlier."""
-    return order.quantity if order.decrease_requested_by == ELSEWHERE else order.standing_quantity
 
 
 def _after_fill(known: OrderState, *, whole: bool) -> OrderState:

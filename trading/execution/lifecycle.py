@@ -12,7 +12,6 @@ from typing import Any, Final
 from django.utils import timezone
 
 from kalshi_site.versioning import compare_and_set
-from portfolio import risk
 from trading.domain.orders import OPEN, OrderState, newest, require_move, state_from_counts
 from trading.exchange.outcomes import Accepted, NotSent, Refused, SubmitOutcome, Unknown
 from trading.exchange.reports import OrderReport
@@ -22,7 +21,7 @@ from trading.execution.changes import (
     called_back,
     release_when_over,
     remember,
-    reserved_as,
+    reserve_as_told,
     retried,
 )
 from trading.execution.checkpoints import reached
@@ -125,7 +124,6 @@ def _reduced_elsewhere(order: Order, report: OrderReport) -> Order:
             current, reduced_quantity=current.reduced_quantity + off, decrease_requested_by=ELSEWHERE
         )
         remember(fresh, current.state, "exchange", f"{off} contracts taken off elsewhere")
-        risk.consume(key=reserved_as(fresh), book_side=fresh.terms.book_side, count=off)
         return fresh
 
     return retried(order, write)
@@ -156,8 +154,8 @@ def advance(
             return current  # the stream, or a search, was quicker than the answer that never came
         after = newest(before, state)
         filled = max(current.filled_quantity, at_least_filled)
-        if after is not state:
-            changes.pop("remaining_quantity", None)  # as late as the state that it came with
+        if after is not state or (state in OPEN and at_least_filled < filled):
+            changes.pop("remaining_quantity", None)  # as late as the state, or the count, that it came with
         news = {key: value for key, value in changes.items() if getattr(current, key) != value}
         if before is after and filled == current.filled_quantity and not news:
             return current
@@ -173,6 +171,7 @@ def advance(
             **news,
         )
         remember(fresh, before.value, actor, evidence)
+        reserve_as_told(current, fresh)
         release_when_over(fresh)
         reached("recording")
         return fresh

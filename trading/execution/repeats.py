@@ -20,13 +20,14 @@ from approvals.models import Proposal
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from trading.domain.orders import OrderState
-from trading.execution.claims import ORDER_KNOWN
+from trading.execution.claims import ORDER_KNOWN, mark_of
 from trading.execution.restored import UNSENT
 from trading.models import Order
 
 # What an order may have come to when nothing of it is at the exchange.
 NEVER_THERE: Final = frozenset({OrderState.REJECTED, OrderState.NOT_SENT, OrderState.ABSENT})
 APPEARED: Final = "the order that it repeats has appeared at the exchange"
+ORPHANED: Final = "an order of this desk without an approval was found in this market: it may be this one's"
 
 
 class NotRepeatable(Exception):
@@ -111,7 +112,15 @@ def _voided(proposal: Proposal) -> Proof:
     reason = "" if said is None else said.reason
     if reason in (UNSENT, ORDER_KNOWN):  # of all that is voided, those whose order may exist, or does
         raise NotRepeatable(reason)
+    if _is_an_orphan_about(proposal):
+        raise NotRepeatable(ORPHANED)
     return Proof(proposal.state, reason)
+
+
+def _is_an_orphan_about(proposal: Proposal) -> bool:
+    """After a restore, what was sent before stands without a proposal, and this may be the proposal of it."""
+    marked = Order.objects.filter(client_order_id__startswith=mark_of(proposal.venue), proposal=None)
+    return marked.filter(venue=proposal.venue, ticker=proposal.ticker).exists()
 
 
 def _words(state: str) -> str:
@@ -121,11 +130,11 @@ def _words(state: str) -> str:
 def call_off(order: Order) -> None:
     """An order that was judged absent is there after all: what repeats it, and is not sent yet, will not be.
 
-    Call inside the transaction that takes the order back.
+    Call inside the transaction that takes the order back, with the trading state locked: approving, claiming and
+    repeating come before or after.
     """
     if order.proposal_id is None:
         return
-    risk.trading_state(order.venue, lock=True)  # approving, claiming and repeating come before or after
     repeat = Proposal.objects.filter(clone_of=order.proposal_id).first()
     while repeat is not None:
         with contextlib.suppress(StaleVersion):  # declined, withdrawn or expired in this moment: over as well

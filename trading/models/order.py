@@ -220,8 +220,13 @@ class Order(VersionedModel):
 
     @property
     def standing_quantity(self) -> Decimal:
-        """What the exchange stands at: filled and resting together."""
+        """What people have left it at, filled and resting together: a renewal names it, and never more."""
         return self.quantity - self.reduced_quantity
+
+    @property
+    def total_quantity(self) -> Decimal:
+        """Filled and resting together, by the exchange's last word."""
+        return self.filled_quantity + self.remaining_quantity
 
     @property
     def notional(self) -> Decimal:
