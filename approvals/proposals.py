@@ -191,6 +191,7 @@ def close_position(
     quantity: Decimal | None = None,
     floor: Decimal | None = None,
     bid: Decimal | None = None,
+    idea_key: str | None = None,
 ) -> Proposal:
     """A person's own way out: sell `quantity` (default: all) of what is held, at `floor` or better.
 
@@ -227,6 +228,7 @@ def close_position(
         reduce_only=True,
         seen_versions=world.seen(facts),
         note="closed by hand",
+        idea_key=idea_key,
     )
     with transaction.atomic():
         risk.require(risk.check_order(venue=venue, terms=terms, reduce_only=True, manual_exit=True))

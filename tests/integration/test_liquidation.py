@@ -38,6 +38,7 @@ from trading.exchange.errors import NoAnswer
 from trading.exchange.outcomes import NotSent, Refused, SubmitOutcome
 from trading.exchange.reports import BookReport
 from trading.execution import liquidation, liquidation_plan, liquidation_prices, stand_in
+from trading.execution.exits import close_position
 from trading.execution.liquidation_prices import prices_of
 from trading.execution.liquidation_tries import Tries
 from trading.execution.process import LEASE_TTL, Execution, Pulse
@@ -187,6 +188,20 @@ def pass_time(seconds: float) -> None:
     """All that was written down becomes older."""
     for rows in (Order.objects, Proposal.objects):
         rows.update(updated_at=F("updated_at") - timedelta(seconds=seconds))  # type: ignore[attr-defined]
+
+
+def test_what_its_actor_closes_meanwhile_is_no_try_and_its_own_is_one_whatever_the_clocks_say(
+    exchange: FakeExchange, order: Order, held: locks.Held
+) -> None:
+    """Naive: count what the same person closed since. Web and execution have clocks of their own."""
+    row = ask()
+    at_rest()
+    Liquidation.objects.update(created_at=row.created_at + timedelta(seconds=30))
+    close_position(venue=VENUE, ticker=order.ticker, actor=row.actor, quantity=D(1))
+    router(exchange).round(held)
+    compare(exchange)
+    assert carry_out(exchange, held).outcome == "everything was sold"
+    assert (Liquidation.objects.get().tries, len(exchange.sent)) == ({order.ticker: 1}, 3)
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,12 @@ def close_position(
     quantity: Decimal | None = None,
     floor: Decimal | None = None,
     bid: Decimal | None = None,
+    idea_key: str | None = None,
 ) -> Proposal:
     """Sell what is held (all, or `quantity` contracts of it) at what the book pays now; execution sends it at once.
 
     `floor` is the worst price, on the held side's own scale; without it, two cents below the bid. `bid` is the best one
-    as the caller knows it; without it, our own quote's.
+    as the caller knows it; without it, our own quote's. `idea_key` names the exit to who must find it again.
 
     Returns the approved proposal. Raises ExitWorking, NothingHeld, NobodyBids, UnknownMarket, Denied.
     """
@@ -53,7 +54,13 @@ def close_position(
         if is_leaving(venue, ticker):
             raise ExitWorking(ticker)
         return proposals.close_position(
-            venue=venue, ticker=ticker, actor=actor, quantity=quantity, floor=floor, bid=bid
+            venue=venue,
+            ticker=ticker,
+            actor=actor,
+            quantity=quantity,
+            floor=floor,
+            bid=bid,
+            idea_key=idea_key,
         )
 
 

@@ -33,7 +33,7 @@ from trading.domain.prices import PRICE_STEP, cents_text, count_text
 from trading.exchange.gateway import MarketDataGateway
 from trading.execution.exits import ExitWorking, close_position
 from trading.execution.liquidation_prices import Price, prices_of, side_of
-from trading.execution.liquidation_tries import Tries, tries_of
+from trading.execution.liquidation_tries import Tries, key_of_exit, tries_of
 from trading.models import Liquidation, LiquidationEvent
 
 log = logging.getLogger(__name__)
@@ -224,7 +224,9 @@ def _sell(row: Liquidation, ticker: str, price: Price) -> Turn:
 
 def _exit(row: Liquidation, ticker: str, floor: Decimal, bid: Decimal) -> Turn:
     try:
-        proposal = close_position(venue=row.venue, ticker=ticker, actor=row.actor, floor=floor, bid=bid)
+        proposal = close_position(
+            venue=row.venue, ticker=ticker, actor=row.actor, floor=floor, bid=bid, idea_key=key_of_exit(row)
+        )
     except ExitWorking:
         return Turn("an exit is working", goes_on=True)
     except NobodyBids:

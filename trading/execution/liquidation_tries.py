@@ -16,8 +16,8 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from approvals.domain.lifecycle import ProposalState
-from approvals.domain.policy import Origin
 from approvals.models import Proposal, ProposalEvent
+from kalshi_site.identity import new_id
 from trading.domain.orders import ON_EXCHANGE, OrderState
 from trading.models import Liquidation
 
@@ -64,11 +64,14 @@ def tries_of(row: Liquidation) -> defaultdict[str, Tries]:
     return tries
 
 
+def key_of_exit(row: Liquidation) -> str:
+    """What the next exit is named by: neither a clock nor its actor tells it from what people close meanwhile."""
+    return f"{row.public_id}:{new_id('exit')}"
+
+
 def _exits(row: Liquidation) -> QuerySet[Proposal]:
     said = ProposalEvent.objects.filter(proposal=OuterRef("pk")).order_by("-id").values("reason")[:1]
-    exits = Proposal.objects.terms_alone().filter(
-        venue=row.venue, origin=Origin.CLOSE, proposer=row.actor, created_at__gte=row.created_at
-    )
+    exits = Proposal.objects.terms_alone().filter(idea_key__startswith=f"{row.public_id}:")
     return exits.select_related("order").annotate(said=Subquery(said)).order_by("id")
 
 
