@@ -287,7 +287,10 @@ def reserve_foreign_anew(*, key: str, terms: Terms, booked: Decimal) -> None:
 
 
 def consume(*, key: str, book_side: BookSide, count: Decimal) -> None:
-    """Shrink a reservation by what was filled; the position carries that part from now on."""
+    """Shrink a reservation by what was filled, which the position carries from now on, or by what was taken off.
+
+    A negative `count` holds what was given back. One that is released stays as it is.
+    """
     step = -count if book_side is BookSide.BID else count
     Reservation.objects.filter(key=key, released_at=None).update(
         signed_quantity=F("signed_quantity") + Value(step, CountField())

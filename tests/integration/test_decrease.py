@@ -257,6 +257,7 @@ def test_an_order_that_somebody_made_smaller_and_larger_again_is_not_over_before
     fills.record_fill(VENUE, exchange.execute("venue-1", D(6)))
     fresh = told(exchange, Order.objects.get())
     assert (fresh.state, fresh.filled_quantity, fresh.remaining_quantity) == ("partially_filled", D(6), D(4))
+    assert Reservation.objects.get().signed_quantity == D(4), "of four known six filled, and four more rest"
     assert fresh in Order.objects.cancelable()
 
 
@@ -280,3 +281,15 @@ def test_neither_an_end_nor_an_old_report_is_taken_for_a_decrease(
     exchange.cancel("venue-1", market_ticker=order.ticker)
     ended = told(exchange, Order.objects.get())
     assert (ended.state, ended.filled_quantity, ended.reduced_quantity) == ("canceled", D(3), D(0))
+
+
+def test_a_decrease_of_what_others_enlarged_leaves_nothing_above_the_approval_to_be_renewed(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    """Naive: believe the exchange's total. The next renewal would ask for fifteen where ten were approved."""
+    order = resting(exchange, held)
+    exchange._change("venue-1", initial_quantity=D(20), remaining_quantity=D(20))
+    asked(told(exchange, order), "15")
+    look(exchange)
+    fresh = look(exchange)
+    assert (fresh.decrease_to, fresh.remaining_quantity, fresh.standing_quantity) == (None, D(15), D(10))

@@ -419,6 +419,7 @@ class OrderLife(RuleBasedStateMachine):
         assert row.is_open == Reservation.objects.standing(VENUE).exists()
         if self.truth.rests:
             assert row.remaining_quantity == self.truth.remaining
+            assert Reservation.objects.standing(VENUE).get().signed_quantity == self.truth.remaining
 
     def _is_seen(self) -> None:
         stands = "resting" if self.truth.rests else "filled" if self.truth.arrived else "never came"

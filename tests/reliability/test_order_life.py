@@ -131,7 +131,7 @@ def test_a_naive_desk_is_found_out(naive: type[OrderLife]) -> None:
 # -- what lives have found
 
 
-def given_back() -> OrderLife:
+def given_back(*, is_heard: bool = True) -> OrderLife:
     """Eight of ten are taken off elsewhere, and given back by a renewal of ours that was under way."""
     life = OrderLife()
     life.claimed(ARRIVES, heard=True)
@@ -140,7 +140,8 @@ def given_back() -> OrderLife:
     life.is_decreased_elsewhere(1, heard=False)
     life.compares()
     life.a_lost_renewal_arrives(heard=False)
-    life.compares()
+    if is_heard:
+        life.compares()
     return life
 
 
@@ -149,6 +150,17 @@ def test_what_is_given_back_elsewhere_is_reserved_again() -> None:
     reserved = Reservation.objects.standing(VENUE).get().signed_quantity
     life.teardown()
     assert reserved == life.truth.remaining == 9
+
+
+def test_a_fill_of_more_than_was_known_to_stand_takes_nothing_from_what_still_rests() -> None:
+    """Naive: take the whole fill off what is reserved. Five filled where one was known, and four rest unreserved."""
+    life = given_back(is_heard=False)
+    life.fills(5, heard=True)
+    life.it_never_says_more_than_the_truth()
+    life.compares()
+    reserved = Reservation.objects.standing(VENUE).get().signed_quantity
+    life.teardown()
+    assert reserved == life.truth.remaining == 4
 
 
 @pytest.mark.parametrize("fills_first", [True, False])

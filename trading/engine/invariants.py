@@ -26,7 +26,7 @@ from kalshi_site.models import AuditEntry
 from kalshi_site.models.fields import CountField
 from portfolio.domain.scopes import covering
 from portfolio.models import Position, PositionEvent, Reservation, TradingState, TradingStateEvent
-from trading.domain.orders import OPEN, BookSide, OrderState
+from trading.domain.orders import OPEN, Action, BookSide, OrderState, Side, book_side
 from trading.execution.adoption import ORPHAN
 from trading.models import Fill, Order, OrderEvent, WorkItem, WorkKind, WorkState
 
@@ -176,6 +176,29 @@ def _unreserved(venue: str, now: datetime) -> list[str]:
     return [
         *waiting.filter(~Exists(held.filter(key=OuterRef("public_id")))).values_list("public_id", flat=True),
         *under_way.filter(~Exists(held.filter(key=OuterRef("key")))).values_list("key", flat=True),
+        *_reserved_in_part(venue),
+    ]
+
+
+def _reserved_in_part(venue: str) -> list[str]:
+    """Orders of ours of which more may fill, or has filled and is not booked, than is held for them."""
+    held = Reservation.objects.standing(venue).filter(key=OuterRef("proposal__public_id"))
+    working = _with_booked(venue).filter(state__in=OPEN, proposal__isnull=False)
+    rows = working.annotate(held=Subquery(held.values("signed_quantity")[:1])).exclude(held=None)
+    named = (
+        "proposal__public_id",
+        "action",
+        "side",
+        "held",
+        "filled_quantity",
+        "remaining_quantity",
+        "booked",
+    )
+    return [
+        key
+        for key, action, side, signed, filled, remaining, booked in rows.values_list(*named)
+        if (signed if book_side(Action(action), Side(side)) is BookSide.BID else -signed)
+        < filled + remaining - booked
     ]
 
 

@@ -94,12 +94,13 @@ def called_back(order: Order, after: OrderState) -> dict[str, Any]:
 
 
 def reserve_as_told(before: Order, after: Order) -> None:
-    """Hold what may still fill by the exchange's last word: less than before, or what was given back again too.
+    """Hold what may still fill, or has filled and is not booked, by the exchange's last word: that may be less than
+    before, or what was given back again too. A word of before that comes late counts until the next comparison.
 
     Of an order found, `adoption` reserves by its terms.
     """
     off = before.total_quantity - after.total_quantity
-    if off and after.is_open and after.proposal_id is not None:
+    if off and after.proposal_id is not None:
         risk.consume(key=reserved_as(after), book_side=after.terms.book_side, count=off)
 
 

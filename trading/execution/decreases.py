@@ -22,11 +22,11 @@ from kalshi_site import audit
 from kalshi_site.prepared import prepared
 from kalshi_site.versioning import compare_and_set
 from trading.domain.expiry import RENEWED_AT
-from trading.domain.orders import OPEN
+from trading.domain.orders import OPEN, OrderState
 from trading.exchange.errors import ExchangeError, UnknownThere
 from trading.exchange.gateway import AccountGateway, ClockGateway, OrderGateway
 from trading.exchange.reports import OrderReport
-from trading.execution.changes import remember, retried
+from trading.execution.changes import ZERO, remember, retried
 from trading.execution.comparison import ODD
 from trading.execution.lifecycle import record_report
 from trading.models import Order
@@ -130,8 +130,8 @@ class Decreases:
         except ODD as error:  # the comparison makes it work for people
             log.warning("order.decrease.odd_report", extra={"order": order.public_id, "error": repr(error)})
             return report.state not in OPEN
-        if not current.is_open:
-            return True  # what rests no more was not taken off by that
+        if not current.is_open and current.state != OrderState.FILLED:
+            return True  # what was canceled, or expired, was not taken off
         if current.decrease_to is None or report.remaining_quantity > current.decrease_to:
             return False
         _prove(current, report)
@@ -161,7 +161,9 @@ def _prove(order: Order, report: OrderReport) -> None:
     def write(current: Order) -> Order:
         if current.decrease_to is None:
             return current
-        off = current.quantity - total
+        off = max(
+            current.quantity - total, ZERO
+        )  # whatever others make of it, nothing stands above the approval
         fresh = compare_and_set(current, reduced_quantity=off, decrease_to=None, decrease_sent_at=None)
         told = f"{off} contracts taken off in all, {report.remaining_quantity} rest"
         remember(fresh, current.state, "exchange", told)

@@ -30,6 +30,7 @@ from trading.execution.changes import (
     called_back,
     release_when_over,
     remember,
+    reserve_as_told,
     reserved_as,
 )
 from trading.execution.checkpoints import reached
@@ -133,6 +134,7 @@ def _add_to_order(order: Order, fill: Fill) -> None:
         **called_back(order, state),
     )
     remember(fresh, order.state, "exchange", f"fill of {fill.quantity} at {fill.price}")
+    reserve_as_told(order, fresh)  # more filled than was known to stand: it had been given back
     risk.consume(key=reserved_as(fresh), book_side=BookSide(fill.book_side), count=fill.quantity)
     release_when_over(fresh)
 

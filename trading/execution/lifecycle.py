@@ -143,7 +143,7 @@ def advance(
     at_least_filled: Decimal = ZERO,
     **changes: Any,
 ) -> Order:
-    """Move an order, with history and announcement; when it is over, give back what it reserved.
+    """Move an order, with history and announcement; reserve for what may still fill, and nothing once it is over.
 
     Evidence that does not change anything is dropped. A move that the table forbids raises IllegalMove.
     """

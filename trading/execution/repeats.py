@@ -17,6 +17,7 @@ from approvals import proposals
 from approvals.domain.lifecycle import ProposalState
 from approvals.domain.policy import Origin
 from approvals.models import Proposal
+from kalshi_site.locks import CLOCKS_APART
 from kalshi_site.versioning import StaleVersion
 from portfolio import risk
 from trading.domain.orders import OrderState
@@ -120,7 +121,8 @@ def _voided(proposal: Proposal) -> Proof:
 def _is_an_orphan_about(proposal: Proposal) -> bool:
     """After a restore, what was sent before stands without a proposal, and this may be the proposal of it."""
     marked = Order.objects.filter(client_order_id__startswith=mark_of(proposal.venue), proposal=None)
-    return marked.filter(venue=proposal.venue, ticker=proposal.ticker).exists()
+    younger = marked.filter(acknowledged_at__gte=proposal.created_at - CLOCKS_APART)
+    return younger.filter(venue=proposal.venue, ticker=proposal.ticker).exists()
 
 
 def _words(state: str) -> str:

@@ -70,6 +70,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
             decrease_to=None,
             venue_order_id__isnull=False,
             good_until__gt=F("expires_at"),
+            remaining_quantity__gt=0,  # of a decreased one the last fill comes before the word of its end
         )
 
     def cancel_wanted(self) -> OrderQuerySet:
@@ -225,7 +226,7 @@ class Order(VersionedModel):
 
     @property
     def total_quantity(self) -> Decimal:
-        """Filled and resting together, by the exchange's last word."""
+        """Filled and resting together, by the exchange's last word; what was sent, where it has said nothing."""
         return self.filled_quantity + self.remaining_quantity
 
     @property
