@@ -19,6 +19,7 @@ from tests import factories
 from tests.callers import Caller, code_of
 from tests.fakes import FakeExchange
 from trading.exchange.outcomes import DecreaseOutcome, Unknown
+from trading.exchange.reports import OrderReport
 from trading.execution import cancels, fills, lifecycle
 from trading.execution.decreases import AGAIN, Decreases, NotDecreasable, request_decrease
 from trading.execution.reconcile import Reconciled, Reconciler
@@ -293,3 +294,38 @@ def test_a_decrease_of_what_others_enlarged_leaves_nothing_above_the_approval_to
     look(exchange)
     fresh = look(exchange)
     assert (fresh.decrease_to, fresh.remaining_quantity, fresh.standing_quantity) == (None, D(15), D(10))
+
+
+def test_a_still_smaller_wish_is_not_taken_for_done_by_the_proof_of_the_one_before(
+    exchange: FakeExchange, held: locks.Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naive: whatever is wanted when the proof is written down was proven. Five rest where three were asked for."""
+    asked(resting(exchange, held), "5")
+    look(exchange)
+    told(exchange, Order.objects.get())
+    read = exchange.order
+
+    def meanwhile(order_id: str) -> OrderReport:
+        report = read(order_id)
+        asked(Order.objects.get(), "3")
+        monkeypatch.undo()
+        return report
+
+    monkeypatch.setattr(exchange, "order", meanwhile)
+    assert look(exchange).decrease_to == D(3)
+    for _ in range(2):
+        fresh = look(exchange)
+    assert (fresh.decrease_to, fresh.remaining_quantity, fresh.standing_quantity) == (None, D(3), D(3))
+
+
+def test_a_fill_of_all_that_was_approved_does_not_end_what_others_enlarged(
+    exchange: FakeExchange, held: locks.Held
+) -> None:
+    """Naive: ten of ten are whole, and ten more rest that nobody can cancel here."""
+    order = resting(exchange, held)
+    exchange._change("venue-1", initial_quantity=D(20), remaining_quantity=D(20))
+    told(exchange, order)
+    fills.record_fill(VENUE, exchange.execute("venue-1", D(10)))
+    fresh = Order.objects.get()
+    assert (fresh.state, fresh.remaining_quantity) == ("partially_filled", D(10))
+    assert Reservation.objects.standing(VENUE).get().signed_quantity == D(10)

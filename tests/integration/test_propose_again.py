@@ -35,7 +35,7 @@ from tests import factories
 from tests.callers import Caller, code_of
 from tests.fakes import FakeExchange, accept, drop_before_accept
 from trading.domain.orders import OrderState
-from trading.execution import adoption, claims, lifecycle, repeats, restored
+from trading.execution import adoption, claims, fills, lifecycle, repeats, restored
 from trading.execution.absence import Evidence
 from trading.execution.comparison import Reconciled
 from trading.execution.reconcile import Reconciler
@@ -458,3 +458,16 @@ def test_an_order_that_appears_locks_the_trading_state_before_any_topic(
     locked = [number for number, each in enumerate(asked) if "portfolio_tradingstate" in each["sql"]]
     topics = [number for number, each in enumerate(asked) if "topichead" in each["sql"].lower()]
     assert locked[0] < topics[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_filled_of_an_absent_order_is_held_until_it_is_booked(
+    exchange: FakeExchange, lost: Order
+) -> None:
+    """Naive: what is over needs no money. Its fills are not in the books yet, and a claim could spend it again."""
+    exchange.rest(exchange.sent[0])
+    execution = exchange.execute("venue-1", lost.quantity)
+    lifecycle.record_report(lost, exchange.order("venue-1"))
+    assert Reservation.objects.standing(VENUE).get().signed_quantity == lost.quantity
+    fills.record_fill(VENUE, execution)
+    assert not Reservation.objects.standing(VENUE).exists()

@@ -86,10 +86,10 @@ def called_back(order: Order, after: OrderState) -> dict[str, Any]:
     )
     work_items.report(order.venue, appeared)
     repeats.call_off(order)
-    if after not in OPEN:
-        return {}
     if order.proposal is not None:
         risk.reserve_again(key=order.proposal.public_id)
+    if after not in OPEN:
+        return {}  # held until what has filled is booked
     return {"cancel_requested_at": timezone.now(), "cancel_requested_by": "execution"}
 
 

@@ -159,8 +159,8 @@ def _prove(order: Order, report: OrderReport) -> None:
     total = report.filled_quantity + report.remaining_quantity
 
     def write(current: Order) -> Order:
-        if current.decrease_to is None:
-            return current
+        if current.decrease_to is None or report.remaining_quantity > current.decrease_to:
+            return current  # somebody wants still fewer since it was asked about
         off = max(
             current.quantity - total, ZERO
         )  # whatever others make of it, nothing stands above the approval

@@ -119,8 +119,8 @@ def _add_to_order(order: Order, fill: Fill) -> None:
     booked = sum((f.quantity for f in fills), ZERO)
     paid = sum((f.quantity * f.price for f in fills), ZERO)
     filled = max(order.filled_quantity, booked)
-    # What was taken off may have been given back: an order with fewer than its first count is over by its own word.
-    state = _after_fill(OrderState(order.state), whole=filled >= order.quantity)
+    # What was taken off may have been given back, or more put there: only its own word ends such an order sooner.
+    state = _after_fill(OrderState(order.state), whole=filled >= max(order.quantity, order.total_quantity))
     closed = state not in OPEN
     fresh = compare_and_set(
         order,

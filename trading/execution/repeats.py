@@ -12,6 +12,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from approvals import proposals
 from approvals.domain.lifecycle import ProposalState
@@ -121,8 +122,8 @@ def _voided(proposal: Proposal) -> Proof:
 def _is_an_orphan_about(proposal: Proposal) -> bool:
     """After a restore, what was sent before stands without a proposal, and this may be the proposal of it."""
     marked = Order.objects.filter(client_order_id__startswith=mark_of(proposal.venue), proposal=None)
-    younger = marked.filter(acknowledged_at__gte=proposal.created_at - CLOCKS_APART)
-    return younger.filter(venue=proposal.venue, ticker=proposal.ticker).exists()
+    elder = Q(acknowledged_at__lt=proposal.created_at - CLOCKS_APART)
+    return marked.exclude(elder).filter(venue=proposal.venue, ticker=proposal.ticker).exists()
 
 
 def _words(state: str) -> str:
