@@ -136,7 +136,8 @@ def test_an_approved_proposal_becomes_an_order_a_fill_and_a_position(
         proposal = open_proposal(desk, page) if attempt < 3 else propose(desk, 20)
         page.goto(f"/approvals/{proposal}")
         page.get_by_role("button", name="Approve").click()
-        expect(page.locator("#proposal .clock, #proposal .note[role=alert]").first).to_be_visible()
+        answered = page.locator("#proposal .clock.over, #proposal .note[role=alert]").first
+        expect(answered).to_be_visible(timeout=15_000)
         page.wait_for_timeout(1500)
         if (refusal := page.locator(".note[role=alert]:not(#alarm):visible")).count():
             seen.append(

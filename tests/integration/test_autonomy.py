@@ -224,7 +224,7 @@ def test_each_change_is_remembered_and_audited() -> None:
     level(OFF, actor="approver1", reason="")
     events = AutonomyEvent.objects.values_list("from_state", "to_state", "actor", "reason")
     assert list(events) == [("propose", "auto", "risk1", "calm week"), ("auto", "off", "approver1", "")]
-    verbs = AuditEntry.objects.filter(object_type="autonomy").values_list("verb", flat=True)
+    verbs = AuditEntry.objects.filter(object_type="autonomy").order_by("pk").values_list("verb", flat=True)
     assert list(verbs) == ["autonomy.raise", "autonomy.lower"]
 
 

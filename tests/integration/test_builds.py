@@ -94,10 +94,8 @@ def test_the_first_build_is_accepted_by_running_and_the_next_by_a_word() -> None
     assert accept("two")
     assert not accept("two")
     assert TradingState.objects.get(scope="").expected_build == "two"
-    assert [entry.detail["after"] for entry in AuditEntry.objects.filter(verb="build.accepted")] == [
-        "one",
-        "two",
-    ]
+    accepted = AuditEntry.objects.filter(verb="build.accepted").order_by("pk")
+    assert [entry.detail["after"] for entry in accepted] == ["one", "two"]
 
 
 def test_the_terminal_accepts_the_code_of_its_directory_with_a_reason(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def test_it_tells_what_one_must_know(word: str) -> None:
 
 def test_who_is_signed_in_sees_how_the_connection_stands(settings: Any) -> None:
     settings.KALSHI_REST_URL = "https://external-api.demo.kalshi.co/trade-api/v2"
-    factories.exchange_says(is_trading=False, weekly=True)
+    tomorrow = timezone.now() + timedelta(days=1)
+    planned = [[tomorrow.isoformat(), (tomorrow + timedelta(hours=2)).isoformat()]]
+    factories.exchange_says(is_trading=False, maintenance=planned)
     Listener.objects.create(venue="paper", process="feed", answers=7, frames=1234, last_at=timezone.now())
     page = words_of(signed_in().get("/help/connect").content.decode())
     assert "external-api.demo.kalshi.co over TLS, certificate verified" in page

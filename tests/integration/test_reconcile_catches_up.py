@@ -285,7 +285,7 @@ def test_a_fill_that_a_complete_comparison_left_is_listed_again_however_late_the
     judge = opened(exchange)
     by_hand(exchange, timedelta(0))
     update_cycle(reconciler=judge, interval=OFTEN)
-    left = by_hand(exchange, SHOWN_WITHIN - timedelta(seconds=2), "7")
+    left = by_hand(exchange, SHOWN_WITHIN - timedelta(seconds=10), "7")
     exchange.unshown = {left.order_id}
     update_cycle(reconciler=judge, interval=OFTEN)
     assert not Fill.objects.filter(quantity=7).exists()

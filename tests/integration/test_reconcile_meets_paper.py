@@ -87,9 +87,15 @@ def judge(paper: PaperExchange) -> Iterator[Reconciler]:
 
 
 def markets(judge: Reconciler) -> list[MarketDefinition]:
-    """Quoted markets, those that stay open longest first."""
-    quoted = [each for each in judge.market_data.markets(status="open") if each.quote.mid is not None]
+    """Quoted markets that a bid of 99 cents buys from and an ask of one cent sells to, longest open first."""
+    listed = judge.market_data.markets(status="open")
+    quoted = [each for each in listed if each.quote.mid is not None and _is_in_doubt(each)]
     return sorted(quoted, key=lambda each: each.close_at, reverse=True)
+
+
+def _is_in_doubt(market: MarketDefinition) -> bool:
+    bid, ask = market.quote.yes_bid, market.quote.yes_ask
+    return bid is not None and ask is not None and bid >= D("0.03") and ask <= D("0.97")
 
 
 def send(

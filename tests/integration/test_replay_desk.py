@@ -37,7 +37,7 @@ from trading.models import Fill, Market, Order
 D = Decimal
 VENUE = factories.VENUE
 TICKER = "KXGOLD15M-26AUG101800-00"
-SPEED = 40
+SPEED = 20
 TRADES = 3
 RECORDINGS = os.environ.get("KALSHI_RECORDINGS", "")
 

@@ -70,10 +70,10 @@ def test_an_exit_without_an_outcome_blocks_the_next_for_a_moment_only(
     first = leave(market)
     send(exchange, held)
     assert Order.objects.get().state == OrderState.UNKNOWN
-    in_time.append(ANSWER_LAG - 2 * MOMENT)
+    in_time.append(ANSWER_LAG - 5 * MOMENT)
     with pytest.raises(ExitWorking):
         leave(market)
-    in_time.append(2 * MOMENT)
+    in_time.append(5 * MOMENT)
     second = leave(market)
     exchange.behaviour = fill
     assert send(exchange, held) == 1, "neither the gateway nor the claim holds the first one against it"

@@ -308,7 +308,7 @@ def test_a_server_process_that_is_frozen_costs_a_look_and_no_order(
         assert not after(clock, 9, dog)
         assert time.monotonic() - began >= 1.0, "nothing was frozen"
         dog.answer_within = IN_TIME
-        time.sleep(0.5)  # the thread is back from the one that was hung up on
+        until(lambda: dog._ear._answer is None or dog._ear._answer.done())  # back from the one it hung up on
         assert not after(clock, 2, dog)
     assert groups.tripped == set()
 
