@@ -170,9 +170,8 @@ def test_a_decrease_asked_for_after_that_leaves_what_was_asked_for(*, fills_firs
     if fills_first:
         life.fills(1, heard=True)
         life.it_never_says_more_than_the_truth()
-    life.is_renewed(
-        "answered", is_due=False, heard=True
-    )  # the exchange's report proves the one that was lost
+    # The exchange's report proves the renewal that was lost: until then no decrease is sent.
+    life.is_renewed("answered", is_due=False, heard=True)
     for _ in range(2):
         life.is_decreased("answered", heard=True)
         life.time_passes(11)
